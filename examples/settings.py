@@ -1,0 +1,169 @@
+"""The command line of the examples. Only the standard library is imported, so that mistakes are answered at once."""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import types
+import typing
+from dataclasses import MISSING, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+
+def setting(default, text: str, **kwargs):
+    """A field of a run's configuration with its help text."""
+    return field(default=default, metadata={"help": text, **kwargs})
+
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# What `keras_recon.training.train` takes as it is.
+TRAINING_OPTIONS = (
+    "batch_size",
+    "epochs",
+    "steps_per_epoch",
+    "seed",
+    "loss",
+    "learning_rate",
+    "warmup_steps",
+    "weight_decay",
+    "ema_momentum",
+)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every training example can be told; saved as `config.json` beside the run's results."""
+
+    data: str = setting("sample", "photos to train on: 'sample', 'tfds:NAME' or a folder")
+    data_dir: str | None = setting(None, "folder of TensorFlow Datasets")
+    image_size: str = setting("64", "height and width of the crops in pixels, as 64 or 64x96")
+    channels: int = setting(3, "1 (gray), 3 (RGB) or 4 (RGBA)", choices=(1, 3, 4))
+    batch_size: int = setting(32, "images per step")
+    epochs: int = setting(8, "epochs; each ends with a validation")
+    steps_per_epoch: int = setting(100, "training steps per epoch")
+    learning_rate: float = setting(3e-3, "peak learning rate of AdamW")
+    warmup_steps: int = setting(100, "steps until the peak learning rate")
+    weight_decay: float = setting(0.05, "weight decay of the network's kernels")
+    ema_momentum: float = setting(0.99, "momentum of the moving average of the weights that is validated; 0 for none")
+    loss: str = setting("mse", "mse, l1, charbonnier, ssim or a mix such as charbonnier+0.2*ssim")
+    precision: str = setting("float32", "Keras dtype policy", choices=PRECISIONS)
+    seed: int = setting(0, "seed of weights, crops and dropout")
+    run_name: str | None = setting(None, "name of the run's folders; model and time of day if not given")
+    saved_models: str = setting("saved_models", "folder of the runs' results")
+    logs: str = setting("runs", "folder of the runs' TensorBoard logs")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, _, width = self.image_size.partition("x")
+        return int(height), int(width or height), self.channels
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.saved_models, self.run_name)
+
+    @property
+    def log_dir(self) -> Path:
+        return Path(self.logs, self.run_name)
+
+
+def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, smoke: dict, description: str) -> tuple:
+    """The configuration that the command line asks for, and whether it resumes a run.
+
+    `--smoke` puts the values of `smoke` in the place of the defaults. `--resume` takes every setting from the
+    `config.json` of `--run-name`; a setting that contradicts it is an error.
+    """
+    parser = argparse.ArgumentParser(description=description, argument_default=argparse.SUPPRESS)
+    for f in dataclasses.fields(config_class):
+        _add(parser, f)
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds that shows that all works")
+    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run --run-name")
+    given = vars(parser.parse_args(argv))
+    resume, smoke = given.pop("resume", False), smoke if given.pop("smoke", False) else {}
+    config = config_class(**{**smoke, **given})
+    if not config.run_name:
+        if resume:
+            parser.error("--resume needs --run-name, the run to go on with")
+        config = dataclasses.replace(config, run_name=f"{model}-{datetime.now():%Y%m%d-%H%M%S}")
+    path = config.run_dir / "config.json"
+    if resume:
+        if not path.exists():
+            parser.error(f"--resume found no run to go on with. Received: run_name={config.run_name!r} (no {path})")
+        saved = json.loads(path.read_text())
+        for name, value in given.items():
+            if saved.get(name, value) != value:
+                parser.error(f"--resume keeps the run's settings: {name}={saved[name]!r}. Received: {name}={value!r}")
+        config = config_class(**saved)
+        if (config.run_dir / "metrics.json").exists():
+            parser.error(f"the run {config.run_name!r} is finished: there is nothing to resume")
+    elif path.exists():
+        parser.error(f"the run {config.run_name!r} exists: choose another --run-name, or --resume it")
+    _check(parser, config)
+    return config, resume
+
+
+def run(config: RunConfig, resume: bool, build_model):
+    """Train `build_model(keras_recon.models)` as `config` says, write the run's folders and print what came out."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
+
+    import keras  # from here on imports take seconds
+
+    from keras_recon import data, losses, models, report, training
+
+    try:
+        keras.utils.set_random_seed(config.seed)
+        losses.from_string(config.loss)
+        keras.config.set_dtype_policy(config.precision)
+        photos = data.load_photos(config.data, config.channels, config.data_dir)
+        model = build_model(models)
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+    options = dataclasses.asdict(config)
+    if not resume:
+        report.write_json(config.run_dir / "config.json", options)
+    shared = {"run_dir": config.run_dir, "log_dir": config.log_dir, "config": options}
+    training.train(model, *photos, **shared, **{name: options[name] for name in TRAINING_OPTIONS})
+    results = report.finish_run(model, *photos, **shared)
+    shutil.rmtree(config.run_dir / "training")
+    print(f"\n{report.results_table(results)}\n")
+    for path in sorted(config.run_dir.glob("[!.]*")):
+        print(path)
+    print(f"tensorboard --logdir {config.logs}")
+    if keras.backend.backend() == "torch":
+        code = "import keras; from keras_recon.export import export_savedmodel; export_savedmodel("
+        code += f"keras.saving.load_model('{config.run_dir}/model.keras'), '{config.run_dir}/savedmodel')"
+        print("No SavedModel from the torch backend; the .keras file exports under TensorFlow:")
+        print(f'KERAS_BACKEND=tensorflow python -c "{code}"')
+
+
+def _add(parser, f):
+    flag = "--" + f.name.replace("_", "-")
+    kwargs = {key: value for key, value in f.metadata.items() if key != "help"}
+    text = f.metadata["help"] + ("" if f.default in (None, MISSING) else f" (default: {f.default})")
+    if f.type is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+    else:
+        kind = next(t for t in typing.get_args(f.type) or [f.type] if t is not types.NoneType)
+        parser.add_argument(flag, type=kind, help=text, **kwargs)
+
+
+def _check(parser, config):
+    """Refuse numbers that can only be mistakes, before anything heavy is imported."""
+    try:
+        if min(config.image_shape) < 1:
+            raise ValueError
+    except ValueError:
+        parser.error(f"--image-size must be as 64 or 64x96. Received: {config.image_size}")
+    for name in ("batch_size", "epochs", "steps_per_epoch"):
+        if getattr(config, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(config, name)}")
+    if config.seed < 0 or not 0 <= config.ema_momentum < 1:
+        parser.error(
+            "--seed must be from 0 and --ema-momentum from 0 to below 1. "
+            f"Received: {config.seed}, {config.ema_momentum}"
+        )
+    steps = config.epochs * config.steps_per_epoch
+    if not 0 <= config.warmup_steps < steps:
+        parser.error(f"--warmup-steps must be from 0 to below all {steps} steps. Received: {config.warmup_steps}")

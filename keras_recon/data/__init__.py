@@ -1,0 +1,16 @@
+from keras_recon.data.crops import RandomCrops, grid_crops
+from keras_recon.data.photos import Photos, read_photo
+from keras_recon.data.pipeline import spread, training_batches, validation_batches
+from keras_recon.data.sources import folder_photos, load_photos
+
+__all__ = [
+    "Photos",
+    "RandomCrops",
+    "folder_photos",
+    "grid_crops",
+    "load_photos",
+    "read_photo",
+    "spread",
+    "training_batches",
+    "validation_batches",
+]

@@ -1,0 +1,95 @@
+from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+from PIL import Image
+
+from keras_recon.data.photos import Photos
+
+
+class RandomCrops:
+    """Random crops, flipped left-right half of the time; `crops(epoch, index)` is a pure function of its arguments.
+
+    Every photo is used once before any is used again; the order is a new permutation each time.
+
+    Args:
+        photos: where the crops come from. A photo smaller than the crop is enlarged (bicubic) to cover it.
+        size: (height, width) of the crops.
+        seed: any integer from 0.
+        cache_bytes: decoded photos stay in memory up to so many bytes in all; the others are decoded each time.
+    """
+
+    def __init__(self, photos: Photos, size: tuple[int, int], seed: int, cache_bytes: int = 2**29):
+        self.photos = photos
+        self.size = tuple(size)
+        self.seed = seed
+        self._cache = {}
+        self._lock = Lock()
+        self._room = cache_bytes
+        self._permutation = lru_cache(maxsize=4)(self._permutation)
+
+    def _photo(self, index):
+        photo = self._cache.get(index)
+        if photo is None:
+            photo = cover(self.photos[index], self.size)
+            with self._lock:  # tf.data calls from several threads
+                if index not in self._cache and photo.nbytes <= self._room:
+                    self._room -= photo.nbytes
+                    self._cache[index] = photo
+        return photo
+
+    def _permutation(self, epoch, visit):
+        return np.random.default_rng((self.seed, 0, epoch, visit)).permutation(len(self.photos))
+
+    def __call__(self, epoch: int, index: int) -> np.ndarray:
+        """Crop `index` of `epoch`, float32 (height, width, channels) in [0, 1]."""
+        visit, position = divmod(index, len(self.photos))
+        photo = self._photo(self._permutation(epoch, visit)[position])
+        rng = np.random.default_rng((self.seed, 1, epoch, index))
+        top, left = (rng.integers(0, have - want + 1) for have, want in zip(photo.shape, self.size))
+        crop = photo[top : top + self.size[0], left : left + self.size[1]]
+        return to_float(crop[:, ::-1] if rng.integers(2) else crop)
+
+
+def grid_crops(photos: Photos, size: tuple[int, int], stride: int, limit: int | None = None) -> np.ndarray:
+    """Crops on a fixed grid from the top left corner of every photo, float32 (crops, height, width, channels).
+
+    Args:
+        photos: where the crops come from. A photo smaller than the crop is enlarged (bicubic) to cover it.
+        size: (height, width) of the crops.
+        stride: pixels between the corners of neighbouring crops.
+        limit: at most so many crops, spread evenly over the photos and over each photo's grid; None for all.
+    """
+    chosen = range(len(photos)) if limit is None else _spread(len(photos), limit)
+    per_photo = None if limit is None else limit // len(chosen)
+    crops = []
+    for i in chosen:
+        photo = cover(photos[i], size)
+        rows, columns = (range(0, have - want + 1, stride) for have, want in zip(photo.shape, size))
+        corners = [(top, left) for top in rows for left in columns]
+        for corner in _spread(len(corners), per_photo or len(corners)):
+            top, left = corners[corner]
+            crops.append(to_float(photo[top : top + size[0], left : left + size[1]]))
+    return np.stack(crops)
+
+
+def _spread(count: int, limit: int) -> list[int]:
+    return np.linspace(0, count, min(count, limit), endpoint=False).astype(int).tolist()
+
+
+def cover(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The photo, enlarged (bicubic, aspect ratio kept) if it does not cover `size` (height, width)."""
+    scale = max(want / have for want, have in zip(size, photo.shape))
+    if scale <= 1:
+        return photo
+    height, width = (max(want, round(have * scale)) for want, have in zip(size, photo.shape))
+    planes = [
+        np.asarray(Image.fromarray(to_float(plane)).resize((width, height), Image.Resampling.BICUBIC))
+        for plane in np.moveaxis(photo, -1, 0)
+    ]
+    return np.clip(np.stack(planes, axis=-1), 0.0, 1.0)
+
+
+def to_float(image: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1] from uint8 or float."""
+    return image.astype("float32") / 255 if image.dtype == np.uint8 else image.astype("float32")

@@ -1,0 +1,75 @@
+import struct
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets
+
+from keras_recon.data.photos import Photos, to_channels
+
+VALIDATION_SPLITS = ("validation", "val", "test")
+
+
+def load_tfds(name: str, channels: int = 3, data_dir: str | None = None) -> tuple[Photos, Photos]:
+    """Training and validation images of a TensorFlow Dataset, downloaded and prepared if `data_dir` lacks it.
+
+    Training takes the split `train`; validation the first of `validation`, `val` and `test` that there is, else the
+    last tenth of `train`. Images are read one by one wherever they stand on disk; memory holds 24 bytes for each.
+    """
+    try:
+        builder = tensorflow_datasets.builder(name, data_dir=data_dir)
+    except tensorflow_datasets.core.DatasetNotFoundError as error:
+        raise ValueError(f"TensorFlow Datasets knows no {name!r} (data_dir={data_dir!r})") from error
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # no network, full disk, wrong checksum, manual download: tfds raises many types
+        raise RuntimeError(
+            f"Could not prepare tfds:{name}; do it where there is a network (`tfds build {name}`) and pass that folder "
+            f"as `data_dir`. Received: data_dir={data_dir!r}, {type(error).__name__}: {error}"
+        ) from error
+    train = _split(builder, "train", channels)
+    for split in VALIDATION_SPLITS:
+        if split in builder.info.splits:
+            return train, _split(builder, split, channels)
+    cut = len(train) - max(1, len(train) // 10)
+    return Photos(train.keys[:cut], train.read), Photos(train.keys[cut:], train.read)
+
+
+def _split(builder, split: str, channels: int) -> Photos:
+    if split not in builder.info.splits:
+        raise ValueError(f"tfds:{builder.name} must have the split {split!r}. Received: {list(builder.info.splits)}")
+    features = builder.info.features
+    keys = [key for key, feature in features.items() if isinstance(feature, tensorflow_datasets.features.Image)]
+    if not keys:
+        raise ValueError(f"tfds:{builder.name} must have an image feature. Received: {list(features)}")
+    if builder.info.file_format == tensorflow_datasets.core.FileFormat.TFRECORD:
+        read = _TFRecords(builder.info.splits[split].filepaths, features).read
+    else:
+        read = builder.as_data_source(split).__getitem__
+    count = builder.info.splits[split].num_examples
+    return Photos(range(count), lambda i: to_channels(read(i)[keys[0]], channels))
+
+
+class _TFRecords:
+    """Random access to TFRecord files, which `tensorflow_datasets` itself gives for its other formats only."""
+
+    def __init__(self, paths, features):
+        self.paths = [str(path) for path in paths]
+        self.features = features
+        self.records = np.array([(i, *record) for i, path in enumerate(self.paths) for record in _spans(path)])
+
+    def read(self, index: int) -> dict:
+        file, offset, length = self.records[index]
+        with tf.io.gfile.GFile(self.paths[file], "rb") as f:
+            f.seek(int(offset))
+            return self.features.deserialize_example_np(f.read(int(length)))
+
+
+def _spans(path: str):
+    """(offset, length) of each record: 8 bytes of length and 4 of checksum before it, 4 of checksum behind it."""
+    with tf.io.gfile.GFile(path, "rb") as f:
+        end, position = f.size(), 0
+        while position < end:
+            f.seek(position)
+            (length,) = struct.unpack("<Q", f.read(8))
+            yield position + 12, length
+            position += 16 + length

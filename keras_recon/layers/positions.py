@@ -1,0 +1,108 @@
+import keras
+import numpy as np
+from keras import ops
+
+POSITION_EMBEDDINGS = ("learned", "sincos")
+# (rows down, columns right): the four nearest patches, then the diagonal ones.
+NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
+
+
+def _frequencies(hidden_dim: int) -> np.ndarray:
+    """Radians per patch, evenly spaced in (0, pi): this makes the vectors of different positions orthogonal."""
+    return np.pi * (np.arange(hidden_dim // 4) + 0.5) / (hidden_dim // 4)
+
+
+def sincos_position_embedding(rows: int, columns: int, hidden_dim: int) -> np.ndarray:
+    """2-D sine-cosine table (rows, columns, hidden_dim): sines and cosines of the row, then of the column.
+
+    As in "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022), but for the frequencies, which there
+    are geometric, down to 1e-4: on a grid of a few patches most of those values are the same everywhere.
+    """
+    angles = [axis[..., None] * _frequencies(hidden_dim) for axis in np.mgrid[:rows, :columns]]
+    return np.concatenate([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=-1).astype("float32")
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds one vector per position to a grid (batch, rows, columns, hidden_dim).
+
+    Args:
+        position_embedding: `"learned"` (trained, starting at the sine-cosine table) or `"sincos"` (that table, fixed).
+    """
+
+    def __init__(self, position_embedding: str = "learned", **kwargs):
+        super().__init__(**kwargs)
+        if position_embedding not in POSITION_EMBEDDINGS:
+            raise ValueError(
+                f"`position_embedding` must be one of {POSITION_EMBEDDINGS}. "
+                f"Received: position_embedding={position_embedding!r}"
+            )
+        self.position_embedding = position_embedding
+
+    def build(self, input_shape):
+        table = sincos_position_embedding(*input_shape[1:])
+        self.embeddings = table
+        if self.position_embedding == "learned":
+            self.embeddings = self.add_weight(
+                shape=table.shape,
+                initializer=lambda shape, dtype: ops.convert_to_tensor(table, dtype),
+                name="embeddings",
+            )
+
+    def call(self, inputs):
+        return inputs + ops.convert_to_tensor(self.embeddings, dtype=inputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "position_embedding": self.position_embedding}
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class LocalAttention(keras.initializers.Initializer):
+    """Kernel (hidden_dim, 3 * hidden_dim) of queries, keys and values with which a head looks at one neighbour.
+
+    A shift of a sine-cosine position is a rotation of its values. Keys read some of the position's values, queries the
+    same values rotated by the head's shift, so that they match the keys of the patch there. Heads take the eight
+    neighbours in turn. All of it stays trainable; it gives the transformer at the start the locality that convolutions
+    have and that attention is slow to learn, as in "ConViT" (d'Ascoli et al., 2021), there by relative positions.
+
+    Args:
+        num_heads: number of attention heads.
+        first_head: where in the turn of neighbours the first head stands.
+        sharpness: attention logit of the neighbour above that of patches in other rows and columns.
+        seed: seed of the values' kernel.
+    """
+
+    def __init__(self, num_heads: int, first_head: int = 0, sharpness: float = 5.0, seed: int | None = None):
+        self.num_heads = num_heads
+        self.first_head = first_head
+        self.sharpness = sharpness
+        self.seed = seed
+
+    def __call__(self, shape, dtype=None):
+        hidden_dim = shape[0]
+        head_dim, frequencies = hidden_dim // self.num_heads, _frequencies(hidden_dim)
+        per_axis = head_dim // 4  # each frequency needs a sine and a cosine, for rows and for columns
+        picked = ((np.arange(per_axis) + 0.5) * len(frequencies) / per_axis).astype(int)
+        queries, keys = np.zeros((2, hidden_dim, self.num_heads, head_dim))
+        for head in range(self.num_heads):
+            shift = NEIGHBOURS[(self.first_head + head) % len(NEIGHBOURS)]
+            for axis in (0, 1):
+                sines = picked + axis * 2 * len(frequencies)
+                cosines = sines + len(frequencies)
+                out = np.arange(per_axis) * 2 + axis * 2 * per_axis
+                angle = frequencies[picked] * shift[axis]
+                keys[sines, head, out] = keys[cosines, head, out + 1] = 1
+                queries[sines, head, out] = queries[cosines, head, out + 1] = np.cos(angle)
+                queries[cosines, head, out], queries[sines, head, out + 1] = np.sin(angle), -np.sin(angle)
+        gain = np.sqrt(self.sharpness * np.sqrt(head_dim) / (2 * per_axis))
+        local = gain * np.concatenate([queries, keys], axis=1).reshape(hidden_dim, 2 * hidden_dim)
+        values = keras.initializers.GlorotUniform(self.seed)((hidden_dim, hidden_dim), dtype)
+        return ops.concatenate([ops.convert_to_tensor(local, dtype), values], axis=1)
+
+    def get_config(self):
+        return {
+            "num_heads": self.num_heads,
+            "first_head": self.first_head,
+            "sharpness": self.sharpness,
+            "seed": self.seed,
+        }

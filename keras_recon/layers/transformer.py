@@ -1,0 +1,196 @@
+import keras
+from keras import ops
+
+from keras_recon.layers.positions import LocalAttention, PositionEmbedding
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class MultiHeadSelfAttention(keras.layers.Layer):
+    """Multi-head self-attention with one fused projection for queries, keys and values.
+
+    From "Attention Is All You Need" (Vaswani et al., 2017). `keras.ops.dot_product_attention` picks flash attention
+    where the backend has it. Input and output: (batch, tokens, hidden_dim).
+
+    Args:
+        num_heads: number of heads; must divide the input's last dimension.
+        dropout_rate: dropout after the output projection, in [0, 1).
+        qkv_initializer: of the kernel (hidden_dim, 3 * hidden_dim) of queries, keys and values.
+    """
+
+    def __init__(self, num_heads: int, dropout_rate: float = 0.0, qkv_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.dropout_rate = dropout_rate
+        self.qkv_initializer = keras.initializers.get(qkv_initializer)
+        self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
+
+    def build(self, input_shape):
+        hidden_dim = input_shape[-1]
+        self.qkv = keras.layers.Dense(
+            3 * hidden_dim, kernel_initializer=self.qkv_initializer, dtype=self.dtype_policy, name="qkv"
+        )
+        self.qkv.build(input_shape)
+        self.projection = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="projection")
+        self.projection.build(input_shape)
+
+    def call(self, inputs, training=None):
+        tokens, hidden_dim = inputs.shape[1:]
+        heads = (-1, tokens, 3, self.num_heads, hidden_dim // self.num_heads)
+        q, k, v = ops.unstack(ops.reshape(self.qkv(inputs), heads), axis=2)  # (batch, tokens, heads, head_dim) each
+        x = ops.dot_product_attention(q, k, v)
+        x = self.projection(ops.reshape(x, (-1, tokens, hidden_dim)))
+        return self.dropout(x, training=training)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "dropout_rate": self.dropout_rate,
+            "qkv_initializer": keras.initializers.serialize(self.qkv_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class TransformerBlock(keras.layers.Layer):
+    """Pre-norm transformer block: `x + attention(norm(x))`, then `x + mlp(norm(x))`, (batch, tokens, hidden_dim).
+
+    From "An Image is Worth 16x16 Words" (Dosovitskiy et al., 2021).
+
+    Args:
+        num_heads: number of attention heads.
+        mlp_dim: width of the GELU layer.
+        dropout_rate: dropout after the attention and after the MLP, in [0, 1).
+        drop_path_rate: stochastic depth ("Deep Networks with Stochastic Depth", Huang et al., 2016): the chance in
+            [0, 1) that a sample skips the branch in training.
+        qkv_initializer: see `MultiHeadSelfAttention`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        mlp_dim: int,
+        dropout_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        qkv_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.mlp_dim = mlp_dim
+        self.dropout_rate = dropout_rate
+        self.drop_path_rate = drop_path_rate
+        dtype = self.dtype_policy
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype, name="attention_norm")
+        self.attention = MultiHeadSelfAttention(num_heads, dropout_rate, qkv_initializer, dtype=dtype, name="attention")
+        self.mlp_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype, name="mlp_norm")
+        self.mlp_in = keras.layers.Dense(mlp_dim, activation="gelu", dtype=dtype, name="mlp_in")
+        self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
+        # One draw per sample drops the whole branch.
+        self.drop_path = keras.layers.Dropout(drop_path_rate, noise_shape=(None, 1, 1), dtype=dtype, name="drop_path")
+
+    def build(self, input_shape):
+        self.attention_norm.build(input_shape)
+        self.attention.build(input_shape)
+        self.mlp_norm.build(input_shape)
+        self.mlp_in.build(input_shape)
+        self.mlp_out = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy, name="mlp_out")
+        self.mlp_out.build((*input_shape[:-1], self.mlp_dim))
+
+    def call(self, inputs, training=None):
+        x = self.attention(self.attention_norm(inputs), training=training)
+        inputs = inputs + self.drop_path(x, training=training)
+        x = self.dropout(self.mlp_out(self.mlp_in(self.mlp_norm(inputs))), training=training)
+        return inputs + self.drop_path(x, training=training)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "dropout_rate": self.dropout_rate,
+            "drop_path_rate": self.drop_path_rate,
+            "qkv_initializer": keras.initializers.serialize(self.attention.qkv_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class Transformer(keras.layers.Layer):
+    """Linear embedding, position embedding, `num_layers` transformer blocks and a final norm.
+
+    Maps a grid of vectors (batch, rows, columns, values) to (batch, rows, columns, hidden_dim). Attention heads start
+    at looking at neighbours, see `LocalAttention`.
+
+    Args:
+        num_layers: number of blocks; stochastic depth grows linearly over them, from 0 to `drop_path_rate`.
+        num_heads, hidden_dim, mlp_dim, dropout_rate, drop_path_rate: see `TransformerBlock`.
+        position_embedding: `"learned"` or `"sincos"`, see `PositionEmbedding`.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        mlp_dim: int,
+        dropout_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        position_embedding: str = "learned",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if num_heads < 1 or num_layers < 0 or hidden_dim < 1 or hidden_dim % (4 * num_heads):
+            raise ValueError(
+                "`hidden_dim` must be a multiple of 4 times `num_heads`, and `num_layers` must not be negative. "
+                f"Received: hidden_dim={hidden_dim}, num_heads={num_heads}, num_layers={num_layers}"
+            )
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.mlp_dim = mlp_dim
+        self.dropout_rate = dropout_rate
+        self.drop_path_rate = drop_path_rate
+        self.position_embedding = position_embedding
+        dtype = self.dtype_policy
+        self.embedding = keras.layers.Dense(hidden_dim, dtype=dtype, name="embedding")
+        self.positions = PositionEmbedding(position_embedding, dtype=dtype, name="positions")
+        self.blocks = [
+            TransformerBlock(
+                num_heads,
+                mlp_dim,
+                dropout_rate,
+                drop_path_rate * i / max(1, num_layers - 1),
+                LocalAttention(num_heads, first_head=i * num_heads),
+                dtype=dtype,
+                name=f"block_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype, name="norm")
+
+    def build(self, input_shape):
+        batch, rows, columns, _ = input_shape
+        self.embedding.build(input_shape)
+        self.positions.build((batch, rows, columns, self.hidden_dim))
+        for block in self.blocks:
+            block.build((batch, rows * columns, self.hidden_dim))
+        self.norm.build((batch, rows * columns, self.hidden_dim))
+
+    def call(self, inputs, training=None):
+        rows, columns = inputs.shape[1:3]
+        x = self.positions(self.embedding(inputs))
+        x = ops.reshape(x, (-1, rows * columns, self.hidden_dim))  # (batch, tokens, hidden_dim)
+        for block in self.blocks:
+            x = block(x, training=training)
+        return ops.reshape(self.norm(x), (-1, rows, columns, self.hidden_dim))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "mlp_dim": self.mlp_dim,
+            "dropout_rate": self.dropout_rate,
+            "drop_path_rate": self.drop_path_rate,
+            "position_embedding": self.position_embedding,
+        }

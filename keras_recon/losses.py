@@ -1,0 +1,83 @@
+import re
+
+import keras
+from keras import ops
+
+from keras_recon.metrics import ssim
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class Charbonnier(keras.losses.Loss):
+    """`mean(sqrt((y_true - y_pred)^2 + epsilon^2))`: L1 with a round bottom, so that small errors still converge.
+
+    From "Two deterministic half-quadratic regularization algorithms for computed imaging" (Charbonnier et al., 1994).
+    """
+
+    def __init__(self, epsilon: float = 1e-3, name: str = "charbonnier", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.epsilon = epsilon
+
+    def call(self, y_true, y_pred):
+        return ops.mean(ops.sqrt(ops.square(y_true - y_pred) + self.epsilon**2), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class SSIMLoss(keras.losses.Loss):
+    """`1 - SSIM` of each image (Wang et al., 2004), for images in [0, 1] of at least 11x11 pixels."""
+
+    def __init__(self, name: str = "ssim_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        return 1.0 - ssim(y_true, y_pred)
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class WeightedLoss(keras.losses.Loss):
+    """A weighted sum of losses, for example `WeightedLoss([Charbonnier(), SSIMLoss()], [1.0, 0.2])`."""
+
+    def __init__(self, losses: list[keras.losses.Loss], weights: list[float], name: str = "weighted_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if len(losses) != len(weights):
+            raise ValueError(f"`losses` and `weights` must have one length. Received: {len(losses)} and {len(weights)}")
+        self.losses = losses
+        self.weights = weights
+
+    def call(self, y_true, y_pred):
+        total = 0.0
+        for loss, weight in zip(self.losses, self.weights):
+            values = loss.call(y_true, y_pred)  # (batch, height, width) or (batch,)
+            total += weight * ops.mean(values, axis=tuple(range(1, len(values.shape))))
+        return total  # (batch,)
+
+    def get_config(self):
+        losses = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
+        return {**super().get_config(), "losses": losses, "weights": self.weights}
+
+    @classmethod
+    def from_config(cls, config):
+        losses = [keras.saving.deserialize_keras_object(loss) for loss in config["losses"]]
+        return cls(**{**config, "losses": losses})
+
+
+LOSSES = {
+    "mse": keras.losses.MeanSquaredError,
+    "l1": keras.losses.MeanAbsoluteError,
+    "charbonnier": Charbonnier,
+    "ssim": SSIMLoss,
+}
+
+
+def from_string(text: str) -> keras.losses.Loss:
+    """A loss by name (`"mse"`, `"l1"`, `"charbonnier"`, `"ssim"`) or a mix of them: `"charbonnier+0.2*ssim"`."""
+    terms = [re.fullmatch(r"(?:(\d+\.?\d*|\.\d+)\*)?(\w+)", term.strip()) for term in text.split("+")]
+    if not all(term and term[2] in LOSSES for term in terms):
+        raise ValueError(
+            f"`loss` must be a sum such as 'charbonnier+0.2*ssim' of {list(LOSSES)}. Received: loss={text!r}"
+        )
+    if len(terms) == 1 and not terms[0][1]:
+        return LOSSES[terms[0][2]]()
+    return WeightedLoss([LOSSES[term[2]]() for term in terms], [float(term[1] or 1) for term in terms])

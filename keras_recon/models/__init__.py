@@ -1,0 +1,5 @@
+from keras_recon.models.base import Reconstructor
+from keras_recon.models.linear import LinearReconstructor
+from keras_recon.models.vit import ViTReconstructor
+
+__all__ = ["LinearReconstructor", "Reconstructor", "ViTReconstructor"]

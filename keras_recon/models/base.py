@@ -1,0 +1,146 @@
+import math
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_recon.files import replacing
+from keras_recon.layers import LinearAutoencoder, patchify, unpatchify
+
+MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
+
+
+class Reconstructor(keras.Model):
+    """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
+
+    Subclasses implement `encode` and `decode`. With a linear path, what their network computes is added to a linear
+    autoencoder of patches that `adapt` fits by PCA; the network's last layers are zero at first, so that training
+    begins at PCA's quality. Outputs are clipped to [0, 1], except in training, where a clipped pixel would get no
+    gradient.
+
+    Args:
+        image_shape: (height, width, channels).
+        patch_size: side in pixels of the patch behind a latent vector; must divide height and width.
+        latent_dim: latent values per patch.
+        linear_path: whether to add the linear autoencoder.
+
+    Attributes:
+        latent_shape: (height / patch_size, width / patch_size, latent_dim).
+        compression_ratio: input values per latent value.
+    """
+
+    def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool, **kwargs):
+        # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
+        super().__init__(**kwargs, autocast=False)
+        self.image_shape = tuple(image_shape)
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise ValueError(f"`image_shape` must be (height, width, channels). Received: image_shape={image_shape}")
+        height, width, channels = self.image_shape
+        if patch_size < 1 or height % patch_size or width % patch_size:
+            raise ValueError(
+                f"`patch_size` must divide the image's height and width. "
+                f"Received: patch_size={patch_size}, image_shape={self.image_shape}"
+            )
+        if not 1 <= latent_dim <= patch_size**2 * channels:
+            raise ValueError(
+                f"`latent_dim` must be from 1 to the {patch_size**2 * channels} values of a patch. "
+                f"Received: latent_dim={latent_dim}"
+            )
+        self.patch_size = patch_size
+        self.latent_dim = latent_dim
+        self.linear_path = linear_path
+        self.latent_shape = (height // patch_size, width // patch_size, latent_dim)
+        self.compression_ratio = math.prod(self.image_shape) / math.prod(self.latent_shape)
+        if linear_path:
+            self.linear = LinearAutoencoder(latent_dim, name="linear")
+            self.linear.build((None, patch_size**2 * channels))
+
+    def build(self, input_shape=None):
+        """Build every layer by a symbolic call; subclasses call this at the end of `__init__`."""
+        self.built = True
+        self(keras.Input(self.image_shape))
+
+    def encode(self, images, training=None):
+        """Latents (batch, *latent_shape) of images (batch, *image_shape)."""
+        raise NotImplementedError
+
+    def decode(self, latents, training=None):
+        """Images (batch, *image_shape) of latents (batch, *latent_shape)."""
+        raise NotImplementedError
+
+    def finish(self, patches, training):
+        """Images from patches (batch, rows, columns, values): put together, and clipped unless in training."""
+        images = unpatchify(patches, self.patch_size)
+        return images if training else ops.clip(images, 0.0, 1.0)
+
+    def call(self, images, training=None):
+        return self.decode(self.encode(images, training=training), training=training)
+
+    def adapt(self, data: np.ndarray | Iterable, max_patches: int | None = None):
+        """Fit the linear path by PCA on patches of clean images, in float64.
+
+        Args:
+            data: images (batch, *image_shape) in [0, 1], or batches of them, or of (degraded, clean) pairs.
+            max_patches: reading stops after so many patches; by default at 2^24 values.
+        """
+        if not self.linear_path:
+            raise ValueError("`adapt` fits the linear path. Received: linear_path=False")
+        values = self.patch_size**2 * self.image_shape[-1]
+        missing = max_patches or MAX_ADAPT_VALUES // values
+        patches = [np.empty((0, values), "float32")]
+        for batch in [data] if hasattr(data, "shape") else data:
+            clean = np.asarray(batch[1] if isinstance(batch, (tuple, list)) else batch)
+            if not np.issubdtype(clean.dtype, np.floating) or clean.shape[3:] != self.image_shape[2:]:
+                raise ValueError(
+                    f"`data` must be float images in [0, 1] with {self.image_shape[2]} channels. "
+                    f"Received: {clean.dtype} of shape {clean.shape}"
+                )
+            clean = clean[: math.ceil(missing / math.prod(self.latent_shape[:2]))]
+            batch_patches = ops.convert_to_numpy(patchify(ops.convert_to_tensor(clean, "float32"), self.patch_size))
+            patches.append(batch_patches.reshape(-1, values)[:missing])
+            missing -= len(patches[-1])
+            if not missing:
+                break
+        self.linear.fit(np.concatenate(patches))
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "image_shape": self.image_shape,
+            "patch_size": self.patch_size,
+            "latent_dim": self.latent_dim,
+            "linear_path": self.linear_path,
+        }
+
+    def build_from_config(self, config):
+        """Nothing to do: `__init__` builds."""
+
+    # A checkpoint is complete or absent: it is written beside its final name, then renamed.
+
+    def save(self, filepath, overwrite=True, **kwargs):
+        if not overwrite:  # Keras asks before it writes
+            return super().save(filepath, overwrite=False, **kwargs)
+        with replacing(filepath) as temporary:
+            super().save(temporary, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        if not overwrite or max_shard_size:  # shards are several files
+            return super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
+        with replacing(filepath) as temporary:
+            super().save_weights(temporary)
+
+    # Keras does not save the seed generators of dropout; a resumed run needs them to draw what it would have drawn.
+
+    def _seed_states(self):
+        others = {id(v) for v in (*self.weights, *self.metrics_variables)}
+        return [v for v in self.variables if id(v) not in others]
+
+    def save_own_variables(self, store):
+        for i, state in enumerate(self._seed_states()):
+            store[f"seed_{i}"] = state
+
+    def load_own_variables(self, store):
+        for i, state in enumerate(self._seed_states()):
+            state.assign(store[f"seed_{i}"])

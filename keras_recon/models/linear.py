@@ -1,0 +1,32 @@
+import keras
+
+from keras_recon.layers import patchify
+from keras_recon.models.base import Reconstructor
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class LinearReconstructor(Reconstructor):
+    """The linear path alone: PCA of patches after `adapt`. The baseline at the same number of latent values.
+
+    Args:
+        image_shape: (height, width, channels).
+        patch_size: side of the square patches in pixels; must divide height and width.
+        latent_dim: latent values per patch.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int] = (64, 64, 3), patch_size: int = 8, latent_dim: int = 12, **kwargs
+    ):
+        super().__init__(image_shape, patch_size, latent_dim, linear_path=True, **kwargs)
+        self.build()
+
+    def encode(self, images, training=None):
+        return self.linear.encode(patchify(images, self.patch_size))
+
+    def decode(self, latents, training=None):
+        return self.finish(self.linear.decode(latents), training)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["linear_path"]
+        return config

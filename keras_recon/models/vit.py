@@ -1,0 +1,128 @@
+import keras
+from keras import ops
+
+from keras_recon.layers import Transformer, patchify
+from keras_recon.models.base import Reconstructor
+
+# (num_layers, num_heads, hidden_dim, mlp_dim), then the same four of the decoder. From "tiny" on, the encoders are
+# those of "Training data-efficient image transformers" (Touvron et al., 2021) and of ViT.
+VARIANTS = {
+    "micro": (4, 4, 128, 256, 2, 4, 128, 256),
+    "tiny": (12, 3, 192, 768, 4, 3, 192, 768),
+    "small": (12, 6, 384, 1536, 4, 6, 384, 1536),
+    "base": (12, 12, 768, 3072, 8, 16, 512, 2048),
+    "large": (24, 16, 1024, 4096, 8, 16, 512, 2048),
+}
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class ViTReconstructor(Reconstructor):
+    """Vision Transformer autoencoder with a bottleneck of `latent_dim` values per patch, trained from scratch.
+
+        images -> patches -> transformer -> head ----+--> latents -> transformer -> head ----+--> patches -> images
+                     \\--------- linear ------------/          \\---------- linear ----------/
+
+    Architecture of "An Image is Worth 16x16 Words" (Dosovitskiy et al., 2021) for the encoder and of "Masked
+    Autoencoders Are Scalable Vision Learners" (He et al., 2022) for the decoder; the linear path is described in
+    `Reconstructor`.
+
+    Args:
+        image_shape: (height, width, channels).
+        patch_size: side of the square patches in pixels; must divide height and width.
+        latent_dim: latent values per patch.
+        num_layers, num_heads, hidden_dim, mlp_dim: depth, attention heads, width and MLP width of the encoder.
+        decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim: the same of the decoder.
+        dropout_rate: dropout after attention and MLP, in [0, 1).
+        drop_path_rate: stochastic depth of the last block, in [0, 1).
+        position_embedding: `"learned"` or `"sincos"`.
+        linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (64, 64, 3),
+        patch_size: int = 8,
+        latent_dim: int = 12,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        hidden_dim: int = 128,
+        mlp_dim: int = 256,
+        decoder_num_layers: int = 2,
+        decoder_num_heads: int = 4,
+        decoder_hidden_dim: int = 128,
+        decoder_mlp_dim: int = 256,
+        dropout_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        position_embedding: str = "learned",
+        linear_path: bool = True,
+        **kwargs,
+    ):
+        super().__init__(image_shape, patch_size, latent_dim, linear_path, **kwargs)
+        shared = (dropout_rate, drop_path_rate, position_embedding)
+        self.encoder = Transformer(num_layers, num_heads, hidden_dim, mlp_dim, *shared, name="encoder")
+        self.decoder = Transformer(
+            decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim, *shared, name="decoder"
+        )
+        initializer = "zeros" if linear_path else "glorot_uniform"
+        self.latent_head = keras.layers.Dense(latent_dim, kernel_initializer=initializer, name="latent_head")
+        patch_values = patch_size**2 * self.image_shape[-1]
+        self.pixel_head = keras.layers.Dense(
+            patch_values,
+            kernel_initializer=initializer,
+            bias_initializer="zeros" if linear_path else keras.initializers.Constant(0.5),  # the middle of the range
+            name="pixel_head",
+        )
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.mlp_dim = mlp_dim
+        self.decoder_num_layers = decoder_num_layers
+        self.decoder_num_heads = decoder_num_heads
+        self.decoder_hidden_dim = decoder_hidden_dim
+        self.decoder_mlp_dim = decoder_mlp_dim
+        self.dropout_rate = dropout_rate
+        self.drop_path_rate = drop_path_rate
+        self.position_embedding = position_embedding
+        self.build()
+
+    @classmethod
+    def from_variant(cls, variant: str, **kwargs) -> "ViTReconstructor":
+        """A model of a size in `VARIANTS`; keyword arguments are the constructor's and take precedence."""
+        if variant not in VARIANTS:
+            raise ValueError(f"`variant` must be one of {list(VARIANTS)}. Received: variant={variant!r}")
+        names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
+        names += tuple(f"decoder_{name}" for name in names)
+        return cls(**{**dict(zip(names, VARIANTS[variant])), **kwargs})
+
+    def encode(self, images, training=None):
+        patches = patchify(images, self.patch_size)  # (batch, rows, columns, patch_values)
+        x = self.encoder(4.0 * patches - 2.0, training=training)  # about zero mean and unit variance
+        latents = ops.cast(self.latent_head(x), "float32")
+        if self.linear_path:
+            # Divided by the width, a step of the optimizer changes the output by about the learning rate ("Tensor
+            # Programs V", Yang et al., 2022); undivided, the first steps would throw the linear start away.
+            latents = self.linear.encode(patches) + latents / self.hidden_dim
+        return latents  # (batch, rows, columns, latent_dim)
+
+    def decode(self, latents, training=None):
+        x = self.decoder(latents, training=training)
+        patches = ops.cast(self.pixel_head(x), "float32")
+        if self.linear_path:
+            patches = self.linear.decode(latents) + patches / self.decoder_hidden_dim
+        return self.finish(patches, training)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "mlp_dim": self.mlp_dim,
+            "decoder_num_layers": self.decoder_num_layers,
+            "decoder_num_heads": self.decoder_num_heads,
+            "decoder_hidden_dim": self.decoder_hidden_dim,
+            "decoder_mlp_dim": self.decoder_mlp_dim,
+            "dropout_rate": self.dropout_rate,
+            "drop_path_rate": self.drop_path_rate,
+            "position_embedding": self.position_embedding,
+        }

@@ -1,0 +1,119 @@
+import csv
+import json
+import os
+import platform
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_recon import data
+from keras_recon.callbacks import log_final
+from keras_recon.evaluation import baselines, evaluate
+from keras_recon.export import export_savedmodel, save_model
+from keras_recon.files import replacing
+from keras_recon.metrics import psnr
+from keras_recon.models import Reconstructor
+
+
+def finish_run(
+    model: Reconstructor, training: data.Photos, validation: data.Photos, *, run_dir: Path, log_dir: Path, config: dict
+) -> dict[str, dict]:
+    """Write what a finished run leaves: the model, the SavedModel, figures and pictures.
+
+    Args:
+        model: trained.
+        training, validation: the photos it was trained with.
+        run_dir, log_dir: folders of the run.
+        config: its settings; `data`, `batch_size`, `epochs`, `steps_per_epoch` and `seed` are needed.
+
+    Returns:
+        The rows of `results_table`: the model and the baselines at the same number of latent values.
+    """
+    batch_size, steps, seed = (config[name] for name in ("batch_size", "steps_per_epoch", "seed"))
+    validation_batches = data.validation_batches(validation, model.image_shape, batch_size)
+    fitting_batches = data.training_batches(training, model.image_shape, batch_size, steps, epochs=1, seed=seed)
+    with open(run_dir / "log.csv", newline="") as file:
+        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    latent_values = int(np.prod(model.latent_shape))
+    size = {"latent values": latent_values, "compression ratio": model.compression_ratio}
+    scores = evaluate(model, validation_batches)
+    results = {"model": {**scores, "seconds": seconds, "parameters": model.count_params(), **size}}
+    for name, baseline in baselines(model, fitting_batches, validation_batches).items():
+        results[name] = {**baseline, **(size if name == "pca" else {})}
+    save_model(model, run_dir / "model.keras")
+    if keras.backend.backend() != "torch":
+        export_savedmodel(model, run_dir / "savedmodel")
+    degraded, clean = data.spread(validation_batches, 6)
+    outputs = keras.ops.convert_to_numpy(model(degraded, training=False))
+    save_reconstructions(run_dir / "reconstructions.png", degraded, clean, outputs)
+    count = sum(len(clean) for _, clean in validation_batches)
+    protocol = {
+        "data": config["data"],
+        "crops": f"{count} validation crops of {model.image_shape}, on a fixed grid",
+        "pixels": "float in [0, 1], outputs clipped, not quantised",
+        "average": "metrics per image, then the mean over images",
+        "weights": "best validation PSNR of all epochs",
+        "steps": config["epochs"] * steps,
+        "batch_size": batch_size,
+        "seed": seed,
+        "seconds": "wall time of training and validation, compilation included",
+        "backend": f"{keras.backend.backend()}, Keras {keras.version()}",
+        "devices": keras.distribution.list_devices(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    log_final(log_dir, scores)
+    write_json(run_dir / "metrics.json", {"results": results, "protocol": protocol})  # last: it says "finished"
+    return results
+
+
+def write_json(path: str | Path, content: dict):
+    """Write `content` as indented JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def results_table(results: dict[str, dict]) -> str:
+    """Rows by name, a column a figure; what a row lacks stays empty."""
+    columns = ["", *dict.fromkeys(key for row in results.values() for key in row)]
+    cells = [columns] + [[name, *(_format(row.get(key)) for key in columns[1:])] for name, row in results.items()]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _format(value) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def save_reconstructions(path: str | Path, degraded: np.ndarray, clean: np.ndarray, outputs: np.ndarray):
+    """A PNG with one row an image: original, degraded (where it differs), reconstruction and absolute error.
+
+    All arrays (images, height, width, channels) in [0, 1]; 1, 3 or 4 channels are shown as gray, RGB or RGBA, of other
+    numbers the first. PSNR stands above each reconstruction; one colour bar holds for all error maps.
+    """
+    from matplotlib.figure import Figure  # half a second to import
+
+    pictures = {"original": clean, "degraded": degraded, "reconstruction": outputs}
+    if np.array_equal(degraded, clean):
+        del pictures["degraded"]
+    decibels = keras.ops.convert_to_numpy(psnr(clean, outputs))
+    errors = np.abs(clean - outputs).mean(axis=-1)
+    rows, columns = len(clean), len(pictures) + 1
+    figure = Figure(figsize=(2.2 * columns + 0.6, 2.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for axis, (title, images) in zip(axes[row], pictures.items()):
+            image = images[row] if images.shape[-1] in (3, 4) else images[row, ..., 0]
+            axis.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1)
+            axis.set_title(title, fontsize=9)
+        axes[row, -2].set_title(f"reconstruction, {decibels[row]:.2f} dB", fontsize=9)
+        shown = axes[row, -1].imshow(errors[row], cmap="inferno", vmin=0, vmax=np.quantile(errors, 0.99))
+        axes[row, -1].set_title("absolute error", fontsize=9)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.colorbar(shown, ax=axes[:, -1], shrink=0.6, extend="max", label="mean over channels, pixels in [0, 1]")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from keras_recon.data import Photos, RandomCrops, load_photos, spread, training_batches, validation_batches
+
+SHAPE = (16, 16, 3)
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return load_photos("sample")
+
+
+def arrays(batches):
+    return [tuple(np.asarray(images) for images in batch) for batch in batches]
+
+
+def test_batches_are_the_crops_in_order(photos):
+    batches = arrays(training_batches(photos[0], SHAPE, batch_size=4, steps_per_epoch=3, epochs=2, seed=5))
+    crops = RandomCrops(photos[0], SHAPE[:2], seed=5)
+    assert len(batches) == 6
+    for i, (degraded, clean) in enumerate(batches):
+        epoch, step = divmod(i, 3)
+        np.testing.assert_array_equal(clean, [crops(epoch, 4 * step + k) for k in range(4)])
+        np.testing.assert_array_equal(degraded, clean)
+        assert clean.dtype == np.float32
+
+
+def test_resuming_gives_the_batches_of_an_uninterrupted_run(photos):
+    options = {"batch_size": 4, "steps_per_epoch": 3, "epochs": 4, "seed": 1}
+    whole = arrays(training_batches(photos[0], SHAPE, **options))
+    rest = arrays(training_batches(photos[0], SHAPE, **options, initial_epoch=2))
+    np.testing.assert_array_equal(whole[6:], rest)
+    assert not np.array_equal(whole[0], whole[3])  # the epochs differ
+
+
+def test_validation_is_the_same_each_time_and_covers_every_photo(photos):
+    batches = validation_batches(photos[1], SHAPE, batch_size=32, limit=50)
+    first, second = arrays(batches), arrays(batches)
+    assert sum(len(clean) for _, clean in first) == 48  # 3 photos, 16 crops each
+    for a, b in zip(first, second):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_spread():
+    photos = Photos(range(10), lambda i: np.full((16, 16, 3), 10 * i, "uint8"))
+    degraded, clean = spread(validation_batches(photos, SHAPE, batch_size=3), 5)
+    assert np.rint(clean[:, 0, 0, 0] * 255).tolist() == [0, 20, 40, 60, 80]
+    np.testing.assert_array_equal(degraded, clean)
+    assert len(spread(validation_batches(photos, SHAPE, batch_size=3), 99)[0]) == 10

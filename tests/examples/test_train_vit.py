@@ -1,0 +1,96 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import train_vit
+from PIL import Image
+
+pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
+SCRIPT = Path(train_vit.__file__)
+
+
+def arguments(folder, name, *more):
+    return [
+        "--smoke",
+        "--saved-models",
+        str(folder / "models"),
+        "--logs",
+        str(folder / "runs"),
+        "--run-name",
+        name,
+        *more,
+    ]
+
+
+def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
+    train_vit.main(arguments(tmp_path, "smoke"))
+    run = tmp_path / "models" / "smoke"
+    expected = {"model.keras", "config.json", "metrics.json", "reconstructions.png", "log.csv"}
+    if keras.backend.backend() != "torch":
+        expected.add("savedmodel")
+    assert {path.name for path in run.iterdir()} == expected
+    results = json.loads((run / "metrics.json").read_text())["results"]
+    assert results["model"]["psnr"] > results["pca"]["psnr"] > results["mean"]["psnr"]
+    assert results["model"]["latent values"] == results["pca"]["latent values"]
+    with Image.open(run / "reconstructions.png") as picture:
+        assert picture.width > 300
+    printed = capsys.readouterr().out
+    assert "compression ratio" in printed and str(run / "model.keras") in printed
+    images = np.random.default_rng(0).random((2, 16, 16, 3), "float32")
+    outputs = keras.saving.load_model(run / "model.keras").predict(images, verbose=0)
+    if keras.backend.backend() == "torch":  # the printed command must do what it says
+        command = next(line for line in printed.splitlines() if line.startswith("KERAS_BACKEND=tensorflow"))
+        subprocess.run(command, shell=True, check=True)
+    import tensorflow as tf
+
+    served = tf.saved_model.load(str(run / "savedmodel"))
+    np.testing.assert_allclose(served.serve(images), outputs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--patch-size", "5"], "patch_size=5"),
+        (["--data", "nowhere"], "data='nowhere'"),
+        (["--loss", "huber"], "loss='huber'"),
+    ],
+)
+def test_what_only_the_package_can_know_gets_one_sentence_too(tmp_path, more, message):
+    with pytest.raises(SystemExit, match=message):
+        train_vit.main(arguments(tmp_path, "wrong", *more))
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path):
+    settings = ["--epochs", "40", "--dropout-rate", "0.1", "--drop-path-rate", "0.1", "--ema-momentum", "0.9"]
+    settings += ["--num-layers", "2"]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def start(name, *more):
+        command = [sys.executable, SCRIPT, *arguments(tmp_path, name, *more)]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+    assert start("whole", *settings).wait() == 0
+    state = tmp_path / "models" / "killed" / "training"
+    process = start("killed", *settings)
+    while not list(state.glob("epoch-*")):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert start("killed", "--resume").wait() == 0
+    whole, killed = (
+        keras.saving.load_model(tmp_path / "models" / name / "model.keras") for name in ("whole", "killed")
+    )
+    for a, b in zip(whole.get_weights(), killed.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    logs = [(tmp_path / "models" / name / "log.csv").read_text().splitlines() for name in ("whole", "killed")]
+    assert [line.split(",")[0] for line in logs[0]] == [line.split(",")[0] for line in logs[1]]

@@ -1,0 +1,73 @@
+import keras
+import numpy as np
+import pytest
+from contracts import random_images
+from keras import ops
+from models.test_vit import TINY
+
+from keras_recon.models import ViTReconstructor
+
+
+def test_adapt_takes_arrays_batches_and_pairs_and_stops_reading():
+    images = random_images(24, 16, 16, 3)
+    degraded = np.zeros_like(images)
+    read = []
+
+    def batches(pairs):
+        for start in range(0, 24, 6):
+            read.append(start)
+            clean = images[start : start + 6]
+            yield (degraded[start : start + 6], clean) if pairs else clean
+
+    weights = []
+    for data in (images, batches(False), batches(True)):
+        model = ViTReconstructor(**TINY)
+        model.adapt(data, max_patches=16 * 12)
+        weights.append(ops.convert_to_numpy(model.linear.encoder))
+    np.testing.assert_array_equal(weights[0], weights[1])
+    np.testing.assert_array_equal(weights[0], weights[2])
+    assert read == [0, 6, 0, 6]  # 12 images hold the patches asked for
+
+
+def test_adapt_without_linear_path_is_refused():
+    with pytest.raises(ValueError, match="linear_path=False"):
+        ViTReconstructor(**TINY, linear_path=False).adapt(random_images(4, 16, 16, 3))
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.weights.h5"
+    model = ViTReconstructor(**TINY)
+    model.save_weights(path)
+    before = path.read_bytes()
+
+    def fail(store):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(model.encoder.embedding, "save_own_variables", fail)
+    with pytest.raises(OSError, match="disk full"):
+        model.save_weights(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model.weights.h5"]
+
+
+def test_seeds_of_dropout_survive_saving(tmp_path):
+    images = random_images(4, 16, 16, 3)
+    model = ViTReconstructor(**TINY, dropout_rate=0.3, linear_path=False)
+    model(images, training=True)  # moves the seeds on
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    drawn = [ops.convert_to_numpy(m(images, training=True)) for m in (model, loaded)]
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_predict_takes_any_batch_size():
+    model = ViTReconstructor(**TINY)
+    images = random_images(5, 16, 16, 3)
+    np.testing.assert_allclose(
+        model.predict(images, batch_size=5, verbose=0), model.predict(images, batch_size=2, verbose=0), atol=1e-6
+    )
+
+
+def test_adapt_on_nothing_says_so():
+    with pytest.raises(ValueError, match="Received: 0 patches"):
+        ViTReconstructor(**TINY).adapt([])

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from contracts import check_metric, random_images
+from keras import ops
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from keras_recon import metrics
+
+SSIM_OPTIONS = {"data_range": 1, "channel_axis": -1, "gaussian_weights": True, "use_sample_covariance": False}
+
+
+def pairs(*shape):
+    """Images and noisy copies of very different quality, so that pooling a batch would give another number."""
+    y_true = random_images(*shape)
+    noise = np.random.default_rng(1).standard_normal(shape) * np.geomspace(0.001, 0.2, len(y_true))[:, None, None, None]
+    return y_true, np.clip(y_true + noise, 0, 1).astype("float32")
+
+
+@pytest.mark.parametrize("shape", [(4, 32, 24, 3), (2, 11, 40, 1), (3, 64, 64, 4)])
+def test_psnr_and_ssim_are_scikit_images(shape):
+    y_true, y_pred = pairs(*shape)
+    expected = [peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(y_true, y_pred)]
+    np.testing.assert_allclose(ops.convert_to_numpy(metrics.psnr(y_true, y_pred)), expected, atol=1e-3)
+    expected = [structural_similarity(a, b, **SSIM_OPTIONS) for a, b in zip(y_true, y_pred)]
+    np.testing.assert_allclose(ops.convert_to_numpy(metrics.ssim(y_true, y_pred)), expected, atol=1e-4)
+
+
+def test_ssim_of_bright_smooth_images():
+    """Where float32 cancels most: a variance far below the squared mean."""
+    y_true = (0.95 + 0.02 * random_images(2, 64, 64, 3)).astype("float32")
+    y_pred = (y_true + 0.005 * random_images(2, 64, 64, 3, seed=3)).astype("float32")
+    expected = [structural_similarity(a, b, **SSIM_OPTIONS) for a, b in zip(y_true, y_pred)]
+    np.testing.assert_allclose(ops.convert_to_numpy(metrics.ssim(y_true, y_pred)), expected, atol=1e-4)
+
+
+def test_multi_scale_ssim_is_tensorflows():
+    tf = pytest.importorskip("tensorflow")
+    y_true, y_pred = pairs(3, 176, 192, 3)
+    expected = tf.image.ssim_multiscale(y_true, y_pred, max_val=1.0).numpy()
+    np.testing.assert_allclose(ops.convert_to_numpy(metrics.multi_scale_ssim(y_true, y_pred)), expected, atol=1e-4)
+
+
+def test_contract():
+    check_metric(metrics.PSNR(), *pairs(3, 16, 16, 3))
+    check_metric(metrics.SSIM(), *pairs(3, 16, 16, 3))
+    check_metric(metrics.MultiScaleSSIM(), *pairs(2, 176, 176, 3))
+
+
+def test_equal_images_get_100_db():
+    images = random_images(2, 16, 16, 3)
+    np.testing.assert_allclose(ops.convert_to_numpy(metrics.psnr(images, images)), 100)
+
+
+def test_small_images_are_refused():
+    with pytest.raises(ValueError, match="Received: 10x16"):
+        metrics.ssim(*pairs(1, 10, 16, 3))
+    with pytest.raises(ValueError, match="Received: 176x160"):
+        metrics.multi_scale_ssim(*pairs(1, 176, 160, 3))
+
+
+@pytest.mark.parametrize("size, names", [(8, ["psnr"]), (11, ["psnr", "ssim"]), (176, ["psnr", "ssim", "ms_ssim"])])
+def test_applicable(size, names):
+    assert list(metrics.applicable((size, 200, 3))) == names

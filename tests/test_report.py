@@ -1,0 +1,36 @@
+import json
+
+import numpy as np
+import pytest
+from contracts import random_images
+from PIL import Image
+
+from keras_recon.report import results_table, save_reconstructions, write_json
+
+
+def test_table():
+    table = results_table({"model": {"psnr": 31.2345, "parameters": 1234567}, "pca": {"psnr": 30.5}})
+    assert table.splitlines() == [
+        "        psnr  parameters",
+        "------------------------",
+        "model  31.23   1,234,567",
+        "  pca   30.5            ",
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_picture(tmp_path, channels):
+    clean = random_images(2, 16, 24, channels)
+    sizes = []
+    for degraded in (clean, 0.5 * clean):
+        save_reconstructions(tmp_path / "picture.png", degraded, clean, 0.9 * clean)
+        with Image.open(tmp_path / "picture.png") as picture:
+            sizes.append(picture.size)
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 50
+    assert sizes[1][0] > sizes[0][0]  # a column more for the degraded input
+    assert [p.name for p in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_json(tmp_path):
+    write_json(tmp_path / "a" / "b.json", {"psnr": 30.0})
+    assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"psnr": 30.0}

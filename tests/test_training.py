@@ -1,0 +1,108 @@
+import csv
+
+import keras
+import numpy as np
+import pytest
+from contracts import random_images
+from keras import ops
+from models.test_vit import TINY
+
+from keras_recon import models, training
+
+pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
+OPTIONS = {"learning_rate": 1e-3, "warmup_steps": 2, "loss": "mse"}
+
+
+def model(**changes):
+    return models.ViTReconstructor(**{**TINY, **changes})
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    vit = model()
+    training.compile_model(vit, total_steps=10, **OPTIONS)
+    rates = [float(ops.convert_to_numpy(vit.optimizer._learning_rate(step))) for step in range(11)]
+    np.testing.assert_allclose(rates[:3], [0, 5e-4, 1e-3], atol=1e-8)
+    np.testing.assert_allclose(rates[6], 5e-4, atol=1e-8)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_only_kernels_of_the_network_decay():
+    vit = model()
+    training.compile_model(vit, total_steps=10, **{**OPTIONS, "warmup_steps": 0}, weight_decay=1.0)
+    for variable in vit.trainable_variables:
+        variable.assign(np.ones(variable.shape, "float32"))
+    vit.optimizer.build(vit.trainable_variables)
+    vit.optimizer.apply([ops.zeros(v.shape) for v in vit.trainable_variables])
+    for variable in vit.trainable_variables:
+        expected = 1 - 1e-3 if variable.name == "kernel" else 1.0
+        np.testing.assert_allclose(ops.convert_to_numpy(variable), expected, rtol=1e-6, err_msg=variable.path)
+
+
+@pytest.mark.parametrize("warmup_steps", [-1, 10])
+def test_warm_up_must_fit_the_run(warmup_steps):
+    with pytest.raises(ValueError, match=f"warmup_steps={warmup_steps}"):
+        training.compile_model(model(), total_steps=10, **{**OPTIONS, "warmup_steps": warmup_steps})
+
+
+def run(path, vit, **changes):
+    from keras_recon import data
+
+    photos = data.load_photos([list(random_images(6, 32, 32, 3))] * 2)
+    options = {"batch_size": 4, "epochs": 3, "steps_per_epoch": 4, "seed": 0, "config": {}, **OPTIONS, **changes}
+    training.train(vit, *photos, run_dir=path, log_dir=path / "runs", **options)
+    return photos
+
+
+def test_the_best_weights_stay_and_the_log_tells_them(tmp_path):
+    from keras_recon import data, evaluation
+
+    vit = model()
+    _, validation = run(tmp_path, vit, ema_momentum=0.5)
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [0, 1, 2]
+    assert {"loss", "psnr", "ssim", "val_loss", "val_psnr", "val_ssim", "images_per_second", "seconds"} <= set(rows[0])
+    scores = evaluation.evaluate(vit, data.validation_batches(validation, vit.image_shape, 4))
+    assert scores["psnr"] == pytest.approx(max(float(row["val_psnr"]) for row in rows), abs=1e-3)
+
+
+def test_tensorboard_has_the_curves(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, model())
+    tags = {}
+    for part in ("train", "validation", ""):
+        events = EventAccumulator(str(tmp_path / "runs" / part), size_guidance={"tensors": 0})
+        events.Reload()
+        tags[part] = set(events.Tags()["tensors"])
+    curves = {"epoch_loss", "epoch_psnr", "epoch_ssim"}
+    assert curves | {"epoch_learning_rate", "epoch_images_per_second"} <= tags["train"]
+    assert curves <= tags["validation"]
+    assert "reconstructions" in tags[""]
+
+
+def test_same_seed_same_weights(tmp_path):
+    runs = []
+    for name in ("a", "b"):
+        keras.utils.set_random_seed(3)
+        vit = model(dropout_rate=0.1, drop_path_rate=0.1)
+        run(tmp_path / name, vit)
+        runs.append(vit.get_weights())
+    for a, b in zip(*runs):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_divergence_is_said(tmp_path):
+    with pytest.raises(RuntimeError, match="NaN or Inf loss"):
+        run(tmp_path, model(), learning_rate=1e30)
+    assert not list(tmp_path.rglob("best*"))
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_trains(tmp_path, precision):
+    if precision == "mixed_float16" and keras.backend.backend() == "jax":
+        pytest.skip("JAX has no float16 attention on a CPU")
+    keras.config.set_dtype_policy(precision)
+    vit = model()
+    run(tmp_path, vit, ema_momentum=0.9)
+    assert all(np.isfinite(w).all() for w in vit.get_weights())
