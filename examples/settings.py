@@ -42,7 +42,7 @@ class RunConfig:
     image_size: str = setting("64", "height and width of the crops in pixels, as 64 or 64x96")
     channels: int = setting(3, "1 (gray), 3 (RGB) or 4 (RGBA)", choices=(1, 3, 4))
     batch_size: int = setting(32, "images per step")
-    epochs: int = setting(8, "epochs; each ends with a validation")
+    epochs: int = setting(6, "epochs; each ends with a validation")
     steps_per_epoch: int = setting(100, "training steps per epoch")
     learning_rate: float = setting(3e-3, "peak learning rate of AdamW")
     warmup_steps: int = setting(100, "steps until the peak learning rate")

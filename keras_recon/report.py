@@ -59,7 +59,7 @@ def finish_run(
         "seed": seed,
         "seconds": "wall time of training and validation, compilation included",
         "backend": f"{keras.backend.backend()}, Keras {keras.version()}",
-        "devices": keras.distribution.list_devices(),
+        "device": str(model.weights[0].value.device),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
     log_final(log_dir, scores)

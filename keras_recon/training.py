@@ -8,6 +8,8 @@ from keras_recon.callbacks import RunSummary, SwapEMAWeights, Throughput, Traini
 from keras_recon.files import replacing
 from keras_recon.models import Reconstructor
 
+XLA_MIN_STEPS = 300  # it begins 10 s later and takes a fifth less time a step
+
 
 def compile_model(
     model: Reconstructor,
@@ -45,8 +47,12 @@ def compile_model(
         ema_momentum=ema_momentum,
     )
     optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if v.name != "kernel"])
+    # Left to the first step, TensorFlow would trace that step twice: half a minute instead of a quarter.
+    optimizer.build(model.trainable_variables)
     scores = [metrics.PSNR(), metrics.SSIM()] if "ssim" in metrics.applicable(model.image_shape) else [metrics.PSNR()]
-    model.compile(optimizer, loss=losses.from_string(loss), metrics=scores)
+    # On its own, Keras does not compile by XLA where TensorFlow has only a CPU.
+    jit_compile = keras.backend.backend() == "tensorflow" and total_steps >= XLA_MIN_STEPS
+    model.compile(optimizer, losses.from_string(loss), metrics=scores, jit_compile=jit_compile or "auto")
 
 
 def train(

@@ -3,6 +3,10 @@ from keras import ops
 
 from keras_recon.layers.positions import LocalAttention, PositionEmbedding
 
+# A noise shape that says nothing: without one, dropout under PyTorch draws from torch's global generator, whose state
+# no checkpoint keeps.
+EACH_VALUE = (None, None, None)
+
 
 @keras.saving.register_keras_serializable("keras_recon")
 class MultiHeadSelfAttention(keras.layers.Layer):
@@ -22,7 +26,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.dropout_rate = dropout_rate
         self.qkv_initializer = keras.initializers.get(qkv_initializer)
-        self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
+        self.dropout = keras.layers.Dropout(dropout_rate, EACH_VALUE, dtype=self.dtype_policy, name="dropout")
 
     def build(self, input_shape):
         hidden_dim = input_shape[-1]
@@ -84,7 +88,7 @@ class TransformerBlock(keras.layers.Layer):
         self.attention = MultiHeadSelfAttention(num_heads, dropout_rate, qkv_initializer, dtype=dtype, name="attention")
         self.mlp_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype, name="mlp_norm")
         self.mlp_in = keras.layers.Dense(mlp_dim, activation="gelu", dtype=dtype, name="mlp_in")
-        self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
+        self.dropout = keras.layers.Dropout(dropout_rate, EACH_VALUE, dtype=dtype, name="dropout")
         # One draw per sample drops the whole branch.
         self.drop_path = keras.layers.Dropout(drop_path_rate, noise_shape=(None, 1, 1), dtype=dtype, name="drop_path")
 

@@ -71,7 +71,7 @@ def test_what_only_the_package_can_know_gets_one_sentence_too(tmp_path, more, me
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path):
     settings = ["--epochs", "40", "--dropout-rate", "0.1", "--drop-path-rate", "0.1", "--ema-momentum", "0.9"]
-    settings += ["--num-layers", "2"]
+    settings += ["--num-layers", "2", "--steps-per-epoch", "8"]  # enough steps for XLA
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def start(name, *more):
