@@ -60,6 +60,12 @@ class RunConfig:
         height, _, width = self.image_size.partition("x")
         return int(height), int(width or height), self.channels
 
+    def model_options(self) -> dict:
+        """The settings that a subclass adds and that are set: arguments of the model, with `image_shape`."""
+        own = {f.name for f in dataclasses.fields(self)} - {f.name for f in dataclasses.fields(RunConfig)}
+        options = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        return {"image_shape": self.image_shape, **options}
+
     @property
     def run_dir(self) -> Path:
         return Path(self.saved_models, self.run_name)

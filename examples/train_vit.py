@@ -1,6 +1,5 @@
 """Train a Vision Transformer from scratch to reconstruct images through a bottleneck."""
 
-import dataclasses
 from dataclasses import dataclass
 
 from settings import RunConfig, parse, run, setting
@@ -25,12 +24,6 @@ class ViTConfig(RunConfig):
     drop_path_rate: float = setting(0.0, "stochastic depth of the last block, from 0 to below 1")
     position_embedding: str = setting("learned", "learned or sincos", choices=("learned", "sincos"))
     linear_path: bool = setting(True, "linear autoencoder beside the network, fitted by PCA before the training")
-
-    def model_options(self) -> dict:
-        """Arguments of `ViTReconstructor.from_variant`."""
-        own = {f.name for f in dataclasses.fields(ViTConfig)} - {f.name for f in dataclasses.fields(RunConfig)}
-        options = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
-        return {"image_shape": self.image_shape, **options}
 
 
 SMOKE = {"image_size": "16", "batch_size": 4, "epochs": 2, "steps_per_epoch": 3, "warmup_steps": 1, "hidden_dim": 16}

@@ -54,6 +54,10 @@ def check_model(model_class: type, config: dict, path):
     np.testing.assert_allclose(loaded.predict(images, verbose=0), outputs, atol=1e-6)
     for policy in POLICIES:
         model = model_class(**config, dtype=policy)
+        assert {layer.dtype_policy.name for layer in model.layers} <= {
+            policy,
+            "float32" if model.linear_path else policy,
+        }
         if model.linear_path:
             model.adapt(images)
         if model.trainable_variables:
@@ -64,7 +68,9 @@ def check_model(model_class: type, config: dict, path):
 def check_training_step(model, images):
     """Some steps of `fit` give a finite loss and move every trainable weight, also those behind heads of zeros."""
     before = [np.array(ops.convert_to_numpy(v)) for v in model.trainable_variables]
-    model.compile(keras.optimizers.Adam(1e-3, epsilon=1e-10), "mse")
+    optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-10)
+    optimizer.build(model.trainable_variables)  # left to `fit`, TensorFlow would trace the step twice
+    model.compile(optimizer, "mse")
     history = model.fit(images, images, batch_size=len(images) // 2, epochs=4, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     for old, variable in zip(before, model.trainable_variables):

@@ -1,15 +1,22 @@
+from keras_recon.layers.conv import ICNR, ResidualBlock, Upsample
+from keras_recon.layers.conv_pyramid import ConvDecoder, ConvEncoder
 from keras_recon.layers.linear_autoencoder import LinearAutoencoder
 from keras_recon.layers.patches import patchify, unpatchify
 from keras_recon.layers.positions import LocalAttention, PositionEmbedding
 from keras_recon.layers.transformer import MultiHeadSelfAttention, Transformer, TransformerBlock
 
 __all__ = [
+    "ICNR",
+    "ConvDecoder",
+    "ConvEncoder",
     "LinearAutoencoder",
     "LocalAttention",
     "MultiHeadSelfAttention",
     "PositionEmbedding",
+    "ResidualBlock",
     "Transformer",
     "TransformerBlock",
+    "Upsample",
     "patchify",
     "unpatchify",
 ]

@@ -1,5 +1,6 @@
+from keras_recon.models.autoencoder import ConvAutoencoder
 from keras_recon.models.base import Reconstructor
 from keras_recon.models.linear import LinearReconstructor
 from keras_recon.models.vit import ViTReconstructor
 
-__all__ = ["LinearReconstructor", "Reconstructor", "ViTReconstructor"]
+__all__ = ["ConvAutoencoder", "LinearReconstructor", "Reconstructor", "ViTReconstructor"]

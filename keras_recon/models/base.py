@@ -1,4 +1,5 @@
 import math
+import typing
 from collections.abc import Iterable
 
 import keras
@@ -6,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_recon.files import replacing
-from keras_recon.layers import LinearAutoencoder, patchify, unpatchify
+from keras_recon.layers import LinearAutoencoder, patchify
 
 MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
 
@@ -16,8 +17,7 @@ class Reconstructor(keras.Model):
 
     Subclasses implement `encode` and `decode`. With a linear path, what their network computes is added to a linear
     autoencoder of patches that `adapt` fits by PCA; the network's last layers are zero at first, so that training
-    begins at PCA's quality. Outputs are clipped to [0, 1], except in training, where a clipped pixel would get no
-    gradient.
+    begins at PCA's quality. Outputs are clipped to [0, 1], except in training.
 
     Args:
         image_shape: (height, width, channels).
@@ -28,7 +28,10 @@ class Reconstructor(keras.Model):
     Attributes:
         latent_shape: (height / patch_size, width / patch_size, latent_dim).
         compression_ratio: input values per latent value.
+        variants: constructor arguments by the name of a size.
     """
+
+    variants: typing.ClassVar[dict[str, dict]] = {}
 
     def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool, **kwargs):
         # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
@@ -56,6 +59,13 @@ class Reconstructor(keras.Model):
             self.linear = LinearAutoencoder(latent_dim, name="linear")
             self.linear.build((None, patch_size**2 * channels))
 
+    @classmethod
+    def from_variant(cls, variant: str, **kwargs) -> "Reconstructor":
+        """A model of a size in `variants`; keyword arguments are the constructor's and take precedence."""
+        if variant not in cls.variants:
+            raise ValueError(f"`variant` must be one of {list(cls.variants)}. Received: variant={variant!r}")
+        return cls(**{**cls.variants[variant], **kwargs})
+
     def build(self, input_shape=None):
         """Build every layer by a symbolic call; subclasses call this at the end of `__init__`."""
         self.built = True
@@ -69,9 +79,8 @@ class Reconstructor(keras.Model):
         """Images (batch, *image_shape) of latents (batch, *latent_shape)."""
         raise NotImplementedError
 
-    def finish(self, patches, training):
-        """Images from patches (batch, rows, columns, values): put together, and clipped unless in training."""
-        images = unpatchify(patches, self.patch_size)
+    def finish(self, images, training):
+        """Images clipped to [0, 1], unless in training, where a clipped pixel would get no gradient."""
         return images if training else ops.clip(images, 0.0, 1.0)
 
     def call(self, images, training=None):

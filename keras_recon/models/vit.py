@@ -1,11 +1,15 @@
+import typing
+from functools import partial
+
 import keras
 from keras import ops
 
-from keras_recon.layers import Transformer, patchify
+from keras_recon.layers import Transformer, patchify, unpatchify
 from keras_recon.models.base import Reconstructor
 
-# (num_layers, num_heads, hidden_dim, mlp_dim), then the same four of the decoder. From "tiny" on, the encoders are
-# those of "Training data-efficient image transformers" (Touvron et al., 2021) and of ViT.
+SIZES = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
+# SIZES, then the same four of the decoder. From "tiny" on, the encoders are those of "Training data-efficient image
+# transformers" (Touvron et al., 2021) and of ViT.
 VARIANTS = {
     "micro": (4, 4, 128, 256, 2, 4, 128, 256),
     "tiny": (12, 3, 192, 768, 4, 3, 192, 768),
@@ -38,6 +42,10 @@ class ViTReconstructor(Reconstructor):
         linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
     """
 
+    variants: typing.ClassVar = {
+        name: dict(zip((*SIZES, *(f"decoder_{size}" for size in SIZES)), sizes)) for name, sizes in VARIANTS.items()
+    }
+
     def __init__(
         self,
         image_shape: tuple[int, int, int] = (64, 64, 3),
@@ -58,17 +66,23 @@ class ViTReconstructor(Reconstructor):
         **kwargs,
     ):
         super().__init__(image_shape, patch_size, latent_dim, linear_path, **kwargs)
-        shared = (dropout_rate, drop_path_rate, position_embedding)
-        self.encoder = Transformer(num_layers, num_heads, hidden_dim, mlp_dim, *shared, name="encoder")
-        self.decoder = Transformer(
-            decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim, *shared, name="decoder"
+        transformer = partial(
+            Transformer,
+            dropout_rate=dropout_rate,
+            drop_path_rate=drop_path_rate,
+            position_embedding=position_embedding,
+            dtype=self.dtype_policy,
+        )
+        self.encoder = transformer(num_layers, num_heads, hidden_dim, mlp_dim, name="encoder")
+        self.decoder = transformer(
+            decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim, name="decoder"
         )
         initializer = "zeros" if linear_path else "glorot_uniform"
-        self.latent_head = keras.layers.Dense(latent_dim, kernel_initializer=initializer, name="latent_head")
+        head = partial(keras.layers.Dense, kernel_initializer=initializer, dtype=self.dtype_policy)
+        self.latent_head = head(latent_dim, name="latent_head")
         patch_values = patch_size**2 * self.image_shape[-1]
-        self.pixel_head = keras.layers.Dense(
+        self.pixel_head = head(
             patch_values,
-            kernel_initializer=initializer,
             bias_initializer="zeros" if linear_path else keras.initializers.Constant(0.5),  # the middle of the range
             name="pixel_head",
         )
@@ -85,15 +99,6 @@ class ViTReconstructor(Reconstructor):
         self.position_embedding = position_embedding
         self.build()
 
-    @classmethod
-    def from_variant(cls, variant: str, **kwargs) -> "ViTReconstructor":
-        """A model of a size in `VARIANTS`; keyword arguments are the constructor's and take precedence."""
-        if variant not in VARIANTS:
-            raise ValueError(f"`variant` must be one of {list(VARIANTS)}. Received: variant={variant!r}")
-        names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
-        names += tuple(f"decoder_{name}" for name in names)
-        return cls(**{**dict(zip(names, VARIANTS[variant])), **kwargs})
-
     def encode(self, images, training=None):
         patches = patchify(images, self.patch_size)  # (batch, rows, columns, patch_values)
         x = self.encoder(4.0 * patches - 2.0, training=training)  # about zero mean and unit variance
@@ -109,7 +114,7 @@ class ViTReconstructor(Reconstructor):
         patches = ops.cast(self.pixel_head(x), "float32")
         if self.linear_path:
             patches = self.linear.decode(latents) + patches / self.decoder_hidden_dim
-        return self.finish(patches, training)
+        return self.finish(unpatchify(patches, self.patch_size), training)
 
     def get_config(self):
         return {

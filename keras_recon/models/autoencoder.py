@@ -1,0 +1,154 @@
+import math
+import typing
+from functools import partial
+
+import keras
+from keras import ops
+
+from keras_recon.layers import ConvDecoder, ConvEncoder, patchify, unpatchify
+from keras_recon.models.base import Reconstructor
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class ConvAutoencoder(Reconstructor):
+    """Convolutional autoencoder: each level halves height and width, the decoder doubles them back symmetrically.
+
+        images -> levels of strided conv and blocks -> head -+-> latents -> levels of blocks and upsampling -+-> images
+             \\----------------- linear --------------------/          \\-------------- linear --------------/
+
+    Residual blocks as in `keras_recon.layers.ResidualBlock`; the linear path is described in `Reconstructor`.
+
+    Args:
+        image_shape: (height, width, channels).
+        filters: channels of each level, from fine to coarse. `patch_size`, the side in pixels of what a latent vector
+            stands for, is 2^levels and must divide height and width.
+        latent_dim: latent values per position.
+        num_blocks: residual blocks per level, in the encoder and in the decoder.
+        normalization: `"batch"`, `"layer"`, `"group"` or `"none"`.
+        upsampling: `"pixel_shuffle"`, `"resize"` or `"transposed"`, see `keras_recon.layers.Upsample`.
+        dropout_rate: dropout inside the blocks, in [0, 1).
+        skips: U-Net connections from each encoder level to the decoder level of its size ("U-Net", Ronneberger et
+            al., 2015), for restoration. What they carry goes around the latents, so `compression_ratio` counts it too
+            and `decode` refuses latents alone.
+        kl_weight: above 0, a variational bottleneck ("Auto-Encoding Variational Bayes", Kingma and Welling, 2014):
+            training draws the latents and adds to the loss this weight times their KL divergence from a standard
+            normal, in nats per latent value; `encode` and inference take the mean.
+        linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
+        seed: of the variational draws.
+    """
+
+    variants: typing.ClassVar = {
+        "micro": {"filters": (32, 64, 128), "num_blocks": 1},
+        "small": {"filters": (64, 128, 256), "num_blocks": 2},
+        "base": {"filters": (128, 256, 512), "num_blocks": 3},
+    }
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (64, 64, 3),
+        filters: tuple[int, ...] = (32, 64, 128),
+        latent_dim: int = 12,
+        num_blocks: int = 1,
+        normalization: str = "batch",
+        upsampling: str = "pixel_shuffle",
+        dropout_rate: float = 0.0,
+        skips: bool = False,
+        kl_weight: float = 0.0,
+        linear_path: bool = True,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        filters = tuple(filters)
+        if any(side % 2 ** len(filters) for side in tuple(image_shape)[:2]):
+            raise ValueError(
+                "`filters` has a number per level, and 2^levels must divide the image's height and width. "
+                f"Received: filters={filters}, image_shape={image_shape}"
+            )
+        if kl_weight < 0:
+            raise ValueError(f"`kl_weight` must not be negative. Received: kl_weight={kl_weight}")
+        super().__init__(image_shape, 2 ** len(filters), latent_dim, linear_path, **kwargs)
+        shared = {
+            "filters": filters,
+            "num_blocks": num_blocks,
+            "normalization": normalization,
+            "dropout_rate": dropout_rate,
+            "dtype": self.dtype_policy,
+        }
+        self.encoder = ConvEncoder(**shared, name="encoder")
+        self.decoder = ConvDecoder(
+            self.image_shape[-1], upsampling=upsampling, zeros=linear_path, **shared, name="decoder"
+        )
+        initializer = "zeros" if linear_path else "glorot_uniform"
+        head = partial(keras.layers.Dense, latent_dim, dtype=self.dtype_policy)
+        self.latent_head = head(kernel_initializer=initializer, name="latent_head")
+        if kl_weight:
+            # Draws start at a standard deviation of 0.05 where PCA's latents have 1.
+            start = keras.initializers.Constant(-6.0)
+            self.log_variance_head = head(kernel_initializer="zeros", bias_initializer=start, name="log_variance_head")
+            self.log_variance_head.build((None, None, None, filters[-1]))  # no inference calls it
+            self.seed_generator = keras.random.SeedGenerator(seed)
+        self.filters = filters
+        self.num_blocks = num_blocks
+        self.normalization = normalization
+        self.upsampling = upsampling
+        self.dropout_rate = dropout_rate
+        self.skips = skips
+        self.kl_weight = kl_weight
+        self.seed = seed
+        if skips:  # they carry every level's features around the bottleneck
+            carried = sum(math.prod(self.image_shape[:2]) // 4**i * width for i, width in enumerate(filters, 1))
+            self.compression_ratio = math.prod(self.image_shape) / (math.prod(self.latent_shape) + carried)
+        self.build()
+
+    def encode(self, images, training=None):
+        return self._latents(images, self._features(images, training))
+
+    def decode(self, latents, training=None):
+        if self.skips:
+            raise ValueError("With skips, latents alone are no image: call the model. Received: skips=True")
+        return self._images(latents, None, training)
+
+    def call(self, images, training=None):
+        features = self._features(images, training)
+        latents = self._latents(images, features)
+        if self.kl_weight and training:
+            log_variance = ops.cast(self.log_variance_head(features[-1]), "float32")
+            kl = (ops.square(latents) + ops.exp(log_variance) - 1.0 - log_variance) / 2.0
+            self.add_loss(self.kl_weight * ops.mean(kl))
+            noise = keras.random.normal(ops.shape(latents), dtype="float32", seed=self.seed_generator)
+            latents = latents + ops.exp(log_variance / 2.0) * noise
+        return self._images(latents, features if self.skips else None, training)
+
+    def _features(self, images, training):
+        return self.encoder(4.0 * images - 2.0, training=training)  # about zero mean and unit variance
+
+    def _latents(self, images, features):
+        latents = ops.cast(self.latent_head(features[-1]), "float32")
+        if self.linear_path:
+            # Divided by the fan-in, here and below, for the reason given in `ViTReconstructor`.
+            latents = self.linear.encode(patchify(images, self.patch_size)) + latents / self.filters[-1]
+        return latents  # (batch, rows, columns, latent_dim)
+
+    def _images(self, latents, skips, training):
+        images = ops.cast(self.decoder(latents, skips, training=training), "float32")
+        if self.linear_path:
+            linear = unpatchify(self.linear.decode(latents), self.patch_size)
+            images = linear + images / (9 * self.filters[0])
+        else:
+            images = 0.5 + images  # the middle of the range
+        return self.finish(images, training)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["patch_size"]
+        return {
+            **config,
+            "filters": self.filters,
+            "num_blocks": self.num_blocks,
+            "normalization": self.normalization,
+            "upsampling": self.upsampling,
+            "dropout_rate": self.dropout_rate,
+            "skips": self.skips,
+            "kl_weight": self.kl_weight,
+            "seed": self.seed,
+        }

@@ -1,0 +1,23 @@
+import json
+
+import keras
+import pytest
+import train_autoencoder
+from examples.test_train_vit import arguments
+
+pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
+
+
+def test_a_smoke_run(tmp_path):
+    train_autoencoder.main(arguments(tmp_path, "smoke"))
+    run = tmp_path / "models" / "smoke"
+    results = json.loads((run / "metrics.json").read_text())["results"]
+    # Six steps are no training, but must not throw PCA's start away.
+    assert results["model"]["psnr"] > results["pca"]["psnr"] - 0.05 > results["mean"]["psnr"]
+    assert results["model"]["latent values"] == results["pca"]["latent values"] == 4 * 4 * 12
+    assert keras.saving.load_model(run / "model.keras").filters == (8, 8)
+
+
+def test_filters_that_are_no_numbers_are_named(tmp_path):
+    with pytest.raises(SystemExit, match="filters='8;8'"):
+        train_autoencoder.main(arguments(tmp_path, "wrong", "--filters", "8;8"))

@@ -1,0 +1,107 @@
+import keras
+import numpy as np
+import pytest
+import skimage.data
+from contracts import check_model, random_images
+from keras import ops
+from models.test_vit import TINY as TINY_VIT
+
+from keras_recon.models import ConvAutoencoder, LinearReconstructor
+
+TINY = {"image_shape": (16, 16, 3), "filters": (6, 8), "latent_dim": 5}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"linear_path": False, "upsampling": "resize"},
+        {"image_shape": (8, 12, 1), "normalization": "layer", "upsampling": "transposed"},
+        {"image_shape": (24, 8, 4), "filters": (4, 4, 8), "num_blocks": 2, "dropout_rate": 0.1, "kl_weight": 0.01},
+    ],
+)
+def test_contract(changes, tmp_path):
+    check_model(ConvAutoencoder, {**TINY, **changes}, tmp_path)
+
+
+def test_after_adapt_it_equals_pca():
+    """`LinearReconstructor` is compared with PCA itself in `test_vit`."""
+    images = random_images(40, 16, 16, 3)
+    model = ConvAutoencoder(**TINY)
+    pca = LinearReconstructor(**{name: TINY_VIT[name] for name in ("image_shape", "patch_size", "latent_dim")})
+    for each in (model, pca):
+        each.adapt(images)
+    np.testing.assert_allclose(model.predict(images, verbose=0), pca.predict(images, verbose=0), atol=1e-5)
+
+
+def photo_crops():
+    photo = skimage.data.cat()[:288, :448].astype("float32") / 255
+    return photo.reshape(18, 16, 28, 16, 3).swapaxes(1, 2).reshape(-1, 16, 16, 3)
+
+
+def psnr(outputs, images):
+    return np.mean(-10 * np.log10(np.square(ops.convert_to_numpy(outputs) - images).mean((1, 2, 3))))
+
+
+def test_small_batches_train_to_what_inference_gives():
+    images = photo_crops()
+    model = ConvAutoencoder(**TINY)
+    model.adapt(images)
+    start = psnr(model.predict(images, verbose=0), images)
+    model.compile(keras.optimizers.Adam(2e-3, epsilon=1e-10), "mse")
+    model.fit(images, images, batch_size=4, epochs=3, verbose=0)
+    end = psnr(model.predict(images, verbose=0), images)
+    assert end > start + 0.1
+    in_training = [ops.convert_to_numpy(model(images[i : i + 4], training=True)) for i in range(0, len(images), 4)]
+    # Four images' own statistics are noise that inference is spared: it may be better, not worse.
+    assert -0.05 < end - psnr(np.concatenate(in_training).clip(0, 1), images) < 0.5
+
+
+def test_skips_are_counted_and_decode_refuses(tmp_path):
+    model = ConvAutoencoder(**TINY, skips=True)
+    # (8 x 8 x 6 + 4 x 4 x 8) values go around the 4 x 4 x 5 latents.
+    assert model.compression_ratio == 16 * 16 * 3 / (4 * 4 * 5 + 8 * 8 * 6 + 4 * 4 * 8)
+    with pytest.raises(ValueError, match="skips=True"):
+        model.decode(np.zeros((1, *model.latent_shape), "float32"))
+    images = random_images(4, 16, 16, 3)
+    model.compile("adam", "mse")
+    model.fit(images, images, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
+
+
+def test_variational_bottleneck_draws_in_training_and_adds_the_divergence():
+    images = random_images(4, 16, 16, 3)
+    model = ConvAutoencoder(**TINY, kl_weight=0.5, seed=1)
+    model.adapt(images)
+    mean = ops.convert_to_numpy(model.encode(images))
+    np.testing.assert_array_equal(mean, ops.convert_to_numpy(model.encode(images, training=True)))
+    first, second = (ops.convert_to_numpy(model(images, training=True)) for _ in range(2))
+    assert not np.array_equal(first, second)
+    # The head of the variance starts at the constant -6.
+    divergence = np.mean((mean**2 + np.exp(-6.0) - 1.0 + 6.0) / 2.0)
+    assert abs(float(model.losses[-1]) - 0.5 * divergence) < 1e-4
+    np.testing.assert_array_equal(*(ops.convert_to_numpy(model(images, training=False)) for _ in range(2)))
+    assert not model.losses
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"image_shape": (16, 18, 3)}, r"filters=\(6, 8\), image_shape=\(16, 18, 3\)"),
+        ({"kl_weight": -1.0}, "kl_weight=-1.0"),
+        ({"normalization": "instance"}, "normalization='instance'"),
+        ({"upsampling": "bilinear"}, "upsampling='bilinear'"),
+        ({"latent_dim": 49}, "latent_dim=49"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ConvAutoencoder(**{**TINY, **changes})
+
+
+@pytest.mark.parametrize("variant", ConvAutoencoder.variants)
+def test_variants(variant):
+    model = ConvAutoencoder.from_variant(variant, image_shape=(16, 16, 3), num_blocks=1)
+    assert model.filters == ConvAutoencoder.variants[variant]["filters"] and model.num_blocks == 1
