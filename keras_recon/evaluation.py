@@ -1,16 +1,17 @@
 from collections.abc import Callable, Iterable
 
 import numpy as np
+import scipy.stats
 from keras import ops
 
 from keras_recon import metrics
 from keras_recon.models import LinearReconstructor, Reconstructor
 
 
-def evaluate(reconstruct: Callable, batches: Iterable) -> dict[str, float]:
-    """Quality of `reconstruct(degraded)` over (degraded, clean) batches, computed per image, then averaged.
+def image_scores(reconstruct: Callable, batches: Iterable) -> dict[str, np.ndarray]:
+    """Quality of `reconstruct(degraded)` for each image of (degraded, clean) batches, arrays (images,) by name.
 
-    Returns `psnr` in dB; `ssim` for images of at least 11x11 pixels; `ms_ssim` from 176x176 on.
+    `psnr` in dB; `ssim` for images of at least 11x11 pixels; `ms_ssim` from 176x176 on.
     """
     scores = {}
     for degraded, clean in batches:
@@ -18,14 +19,61 @@ def evaluate(reconstruct: Callable, batches: Iterable) -> dict[str, float]:
         outputs = reconstruct(degraded)
         for name, metric in metrics.applicable(clean.shape[1:]).items():
             scores.setdefault(name, []).append(ops.convert_to_numpy(metric(clean, outputs)))
-    return {name: float(np.concatenate(values).mean(dtype="float64")) for name, values in scores.items()}
+    return {name: np.concatenate(values) for name, values in scores.items()}
+
+
+def evaluate(reconstruct: Callable, batches: Iterable) -> dict[str, float]:
+    """The means over images of `image_scores`."""
+    return means(image_scores(reconstruct, batches))
+
+
+def means(scores: dict[str, np.ndarray]) -> dict[str, float]:
+    """Scores (images,) by name, averaged in float64."""
+    return {name: float(values.mean(dtype="float64")) for name, values in scores.items()}
+
+
+def fit_pca(model: Reconstructor, training: Iterable) -> LinearReconstructor:
+    """PCA with the patches and the number of latent values of `model`, fitted to batches of images."""
+    pca = LinearReconstructor(model.image_shape, model.patch_size, model.latent_dim)
+    pca.adapt(training)
+    return pca
+
+
+def mean_patch(pca: LinearReconstructor) -> Callable:
+    """A reconstruction that answers every image with the mean training patch everywhere."""
+    return lambda images: pca.decode(ops.zeros((len(images), *pca.latent_shape)))
 
 
 def baselines(model: Reconstructor, training: Iterable, validation: Iterable) -> dict[str, dict[str, float]]:
     """What `model` has to beat: PCA with its patches and its number of latent values, and the mean training patch."""
-    pca = LinearReconstructor(model.image_shape, model.patch_size, model.latent_dim)
-    pca.adapt(training)
-    return {
-        "pca": evaluate(lambda images: pca(images), validation),
-        "mean": evaluate(lambda images: pca.decode(ops.zeros((len(images), *pca.latent_shape))), validation),
-    }
+    pca = fit_pca(model, training)
+    return {"pca": evaluate(pca, validation), "mean": evaluate(mean_patch(pca), validation)}
+
+
+def paired_interval(
+    scores: np.ndarray, reference: np.ndarray, groups: np.ndarray, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % interval of the mean of `scores - reference` by a paired percentile bootstrap over groups of images.
+
+    Args:
+        scores, reference: (images,), of the same images.
+        groups: (images,), what belongs together and is drawn together: crops of one photo are not independent.
+        seed: of the draws.
+
+    Returns:
+        (low, high); None for a single group, which tells nothing about others.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(group, weights=scores - reference), np.bincount(group)
+    if len(counts) < 2:
+        return None
+    interval = scipy.stats.bootstrap(
+        (sums, counts),
+        lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
+        paired=True,
+        vectorized=True,
+        batch=1000,  # of the draws, for the memory
+        method="percentile",  # BCa, the default, gives NaN where all differences are equal
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

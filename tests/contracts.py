@@ -4,7 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
-POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+POLICIES = ["float32", "mixed_bfloat16", "mixed_float16"]
+if keras.backend.backend() == "jax":
+    import jax
+
+    if jax.default_backend() == "cpu":  # "The precision 'F16_F16_F32' is not supported by dot_general on CPU"
+        POLICIES.remove("mixed_float16")
 
 
 def random_images(*shape, seed: int = 0) -> np.ndarray:

@@ -3,7 +3,7 @@ import csv
 import keras
 import numpy as np
 import pytest
-from contracts import random_images
+from contracts import POLICIES, random_images
 from keras import ops
 from models.test_vit import TINY
 
@@ -98,10 +98,8 @@ def test_divergence_is_said(tmp_path):
     assert not list(tmp_path.rglob("best*"))
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", POLICIES[1:])
 def test_half_precision_trains(tmp_path, precision):
-    if precision == "mixed_float16" and keras.backend.backend() == "jax":
-        pytest.skip("JAX has no float16 attention on a CPU")
     keras.config.set_dtype_policy(precision)
     vit = model()
     run(tmp_path, vit, ema_momentum=0.9)
