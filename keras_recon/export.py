@@ -3,9 +3,10 @@ from pathlib import Path
 import keras
 
 from keras_recon.files import replacing
+from keras_recon.models import Reconstructor
 
 
-def export_savedmodel(model: keras.Model, path: str | Path):
+def export_savedmodel(model: Reconstructor, path: str | Path):
     """Write a TensorFlow SavedModel whose `serve` maps images (batch, *image_shape) in [0, 1] to reconstructions.
 
     Any batch size; it runs without keras_recon. Works from the TensorFlow and JAX backends.
@@ -17,11 +18,12 @@ def export_savedmodel(model: keras.Model, path: str | Path):
         )
     with replacing(path) as temporary:
         signature = [keras.InputSpec(shape=(None, *model.image_shape), dtype="float32")]
-        model.export(str(temporary), verbose=False, input_signature=signature)
+        model.merged().export(str(temporary), verbose=False, input_signature=signature)
 
 
-def save_model(model: keras.Model, path: str | Path):
-    """Write the model without its optimizer: a third of the size, and `load_model` needs no loss or metric."""
+def save_model(model: Reconstructor, path: str | Path):
+    """Write the model for use, without its optimizer: `load_model` then needs no loss or metric."""
+    model = model.merged()
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
     copy.save(path)

@@ -4,9 +4,11 @@ from pathlib import Path
 import keras
 
 from keras_recon import data, losses, metrics
-from keras_recon.callbacks import RunSummary, SwapEMAWeights, Throughput, TrainingBackup
+from keras_recon.callbacks import GradualUnfreezing, RunSummary, SwapEMAWeights, Throughput, TrainingBackup
 from keras_recon.files import replacing
 from keras_recon.models import Reconstructor
+from keras_recon.models.finetuning import parse_strategy
+from keras_recon.optimizers import LayerwiseAdamW
 
 XLA_MIN_STEPS = 300  # it begins 10 s later and takes a fifth less time a step
 
@@ -20,11 +22,13 @@ def compile_model(
     warmup_steps: int,
     weight_decay: float = 0.0,
     ema_momentum: float = 0.0,
+    backbone_scale: float = 1.0,
 ):
     """Compile with AdamW ("Decoupled Weight Decay Regularization", Loshchilov and Hutter, 2019), PSNR and SSIM.
 
-    The learning rate rises linearly over `warmup_steps` and falls by a cosine to zero at `total_steps`. Only the
-    kernels of the network decay. With `ema_momentum` above 0 the optimizer keeps a moving average of the weights.
+    The learning rate rises linearly over `warmup_steps` and falls by a cosine to zero at `total_steps`; a pretrained
+    backbone's is `backbone_scale` times as high. Only the kernels of the new layers decay. With `ema_momentum` above 0
+    the optimizer keeps a moving average of the weights.
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(
@@ -37,8 +41,13 @@ def compile_model(
         warmup_target=learning_rate if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
-    optimizer = keras.optimizers.AdamW(
+    depths = model.variable_depths()
+    strategy, number = parse_strategy(model.strategy)
+    optimizer = LayerwiseAdamW(
         schedule,
+        depths=depths,
+        scale=backbone_scale,
+        decay=number if strategy == "llrd" else 1.0,
         weight_decay=weight_decay,
         # Near 30 dB, gradients of a mean over pixels are not far above Keras's default of 1e-7, which then slows the
         # steps: 0.3 dB less after 600 steps.
@@ -46,7 +55,8 @@ def compile_model(
         use_ema=ema_momentum > 0,
         ema_momentum=ema_momentum,
     )
-    optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if v.name != "kernel"])
+    undecayed = [v for v in model.trainable_variables if v.name != "kernel" or v.path in depths]
+    optimizer.exclude_from_weight_decay(undecayed)
     # Left to the first step, TensorFlow would trace that step twice: half a minute instead of a quarter.
     optimizer.build(model.trainable_variables)
     scores = [metrics.PSNR(), metrics.SSIM()] if "ssim" in metrics.applicable(model.image_shape) else [metrics.PSNR()]
@@ -92,6 +102,7 @@ def train(
     crops = (training, model.image_shape, batch_size, steps_per_epoch)
     if model.linear_path and not initial_epoch:
         model.adapt(data.training_batches(*crops, epochs=1, seed=seed))
+    strategy, number = parse_strategy(model.strategy)
     validation_batches = data.validation_batches(validation, model.image_shape, batch_size)
     log = run_dir / "log.csv"
     best = state / "best.weights.h5"
@@ -105,6 +116,7 @@ def train(
         callbacks=[
             keras.callbacks.TerminateOnNaN(raise_error=True),  # or it would be validated and saved as the best
             Throughput(batch_size),  # adds to the logs that the callbacks below write
+            *([GradualUnfreezing(int(number), max(model.feature_layers))] if strategy == "gradual" else []),
             *([SwapEMAWeights()] if ema_momentum else []),  # before the callbacks that draw and save
             keras.callbacks.TensorBoard(log_dir, write_graph=False),
             RunSummary(log_dir, config, data.spread(validation_batches, 6)),

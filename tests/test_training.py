@@ -6,8 +6,10 @@ import pytest
 from contracts import POLICIES, random_images
 from keras import ops
 from models.test_vit import TINY
+from models.tiny_backbones import tiny_backbone
 
 from keras_recon import models, training
+from keras_recon.callbacks import GradualUnfreezing
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 OPTIONS = {"learning_rate": 1e-3, "warmup_steps": 2, "loss": "mse"}
@@ -104,3 +106,35 @@ def test_half_precision_trains(tmp_path, precision):
     vit = model()
     run(tmp_path, vit, ema_momentum=0.9)
     assert all(np.isfinite(w).all() for w in vit.get_weights())
+
+
+def test_gradual_unfreezing_frees_the_blocks_from_the_last_to_the_first(tmp_path):
+    pretrained = models.PretrainedViTReconstructor(
+        tiny_backbone(), latent_dim=5, strategy="gradual:1", decoder="linear", feature_layers=(1, 2)
+    )
+    depths = pretrained.variable_depths()
+    snapshots = []
+
+    def snapshot(epoch, logs):
+        values = {v.path: ops.convert_to_numpy(v) for v in pretrained.backbone.trainable_variables}
+        snapshots.append({path: np.array(value) for path, value in values.items() if not path.endswith("key/bias")})
+
+    training.compile_model(pretrained, total_steps=8, **{**OPTIONS, "warmup_steps": 0})
+    images = random_images(4, 16, 16, 3)
+    callbacks = [GradualUnfreezing(1, 2), keras.callbacks.LambdaCallback(on_epoch_end=snapshot)]
+    pretrained.fit(images, images, batch_size=2, epochs=4, verbose=0, callbacks=callbacks)
+    moved = [
+        {depths[path] for path in before if not np.array_equal(before[path], after[path])}
+        for before, after in zip(snapshots, snapshots[1:])
+    ]
+    assert moved == [{2}, {1, 2}, {0, 1, 2}]
+    run(tmp_path, pretrained)  # `train` adds the callback itself
+
+
+def test_layer_wise_decay_and_the_backbones_rate_reach_the_optimizer():
+    pretrained = models.PretrainedViTReconstructor(tiny_backbone(), latent_dim=5, strategy="llrd:0.5", decoder="linear")
+    training.compile_model(pretrained, total_steps=8, **OPTIONS, backbone_scale=0.1, weight_decay=1.0)
+    optimizer = pretrained.optimizer
+    assert (optimizer.scale, optimizer.decay, max(optimizer.depths.values())) == (0.1, 0.5, 3)
+    decayed = [v.path for v in pretrained.trainable_variables if optimizer._use_weight_decay(v)]
+    assert decayed and not set(decayed) & set(pretrained.variable_depths())

@@ -1,5 +1,6 @@
 from keras_recon.layers.conv import ICNR, ResidualBlock, Upsample
 from keras_recon.layers.conv_pyramid import ConvDecoder, ConvEncoder
+from keras_recon.layers.decoders import LinearDecoder, TransformerDecoder
 from keras_recon.layers.linear_autoencoder import LinearAutoencoder
 from keras_recon.layers.patches import patchify, unpatchify
 from keras_recon.layers.positions import LocalAttention, PositionEmbedding
@@ -10,12 +11,14 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "LinearAutoencoder",
+    "LinearDecoder",
     "LocalAttention",
     "MultiHeadSelfAttention",
     "PositionEmbedding",
     "ResidualBlock",
     "Transformer",
     "TransformerBlock",
+    "TransformerDecoder",
     "Upsample",
     "patchify",
     "unpatchify",

@@ -88,7 +88,7 @@ class ConvDecoder(_Pyramid):
         num_blocks: residual blocks per level.
         normalization, dropout_rate: see `ResidualBlock`.
         upsampling: see `Upsample`.
-        zeros: whether the last kernel starts at zero, and the output with it.
+        zeros: whether the last kernel starts at zero, and the output with it, divided as in `LinearDecoder`.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ConvDecoder(_Pyramid):
                 x = x + skips[i]
             x = self.levels[i](x, training=training)
             x = self.upsamples[i](x if i else ops.relu(self.norm(x)))
-        return x
+        return x / (9 * self.filters[0]) if self.zeros else x  # 3x3 inputs times the filters
 
     def get_config(self):
         return {

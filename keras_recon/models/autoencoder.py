@@ -1,11 +1,10 @@
 import math
 import typing
-from functools import partial
 
 import keras
 from keras import ops
 
-from keras_recon.layers import ConvDecoder, ConvEncoder, patchify, unpatchify
+from keras_recon.layers import ConvDecoder, ConvEncoder
 from keras_recon.models.base import Reconstructor
 
 
@@ -78,13 +77,17 @@ class ConvAutoencoder(Reconstructor):
         self.decoder = ConvDecoder(
             self.image_shape[-1], upsampling=upsampling, zeros=linear_path, **shared, name="decoder"
         )
-        initializer = "zeros" if linear_path else "glorot_uniform"
-        head = partial(keras.layers.Dense, latent_dim, dtype=self.dtype_policy)
-        self.latent_head = head(kernel_initializer=initializer, name="latent_head")
+        self.latent_head = self.make_latent_head()
         if kl_weight:
             # Draws start at a standard deviation of 0.05 where PCA's latents have 1.
             start = keras.initializers.Constant(-6.0)
-            self.log_variance_head = head(kernel_initializer="zeros", bias_initializer=start, name="log_variance_head")
+            self.log_variance_head = keras.layers.Dense(
+                latent_dim,
+                kernel_initializer="zeros",
+                bias_initializer=start,
+                dtype=self.dtype_policy,
+                name="log_variance_head",
+            )
             self.log_variance_head.build((None, None, None, filters[-1]))  # no inference calls it
             self.seed_generator = keras.random.SeedGenerator(seed)
         self.filters = filters
@@ -100,43 +103,29 @@ class ConvAutoencoder(Reconstructor):
             self.compression_ratio = math.prod(self.image_shape) / (math.prod(self.latent_shape) + carried)
         self.build()
 
-    def encode(self, images, training=None):
-        return self._latents(images, self._features(images, training))
+    def levels(self, images, training=None):
+        """The encoder's features at every level, from fine to coarse."""
+        return self.encoder(4.0 * images - 2.0, training=training)  # about zero mean and unit variance
+
+    def features(self, images, training=None):
+        return self.levels(images, training)[-1]
 
     def decode(self, latents, training=None):
         if self.skips:
             raise ValueError("With skips, latents alone are no image: call the model. Received: skips=True")
-        return self._images(latents, None, training)
+        return super().decode(latents, training)
 
     def call(self, images, training=None):
-        features = self._features(images, training)
-        latents = self._latents(images, features)
+        levels = self.levels(images, training)
+        latents = self.to_latents(images, levels[-1])
         if self.kl_weight and training:
-            log_variance = ops.cast(self.log_variance_head(features[-1]), "float32")
+            log_variance = ops.cast(self.log_variance_head(levels[-1]), "float32")
             kl = (ops.square(latents) + ops.exp(log_variance) - 1.0 - log_variance) / 2.0
             self.add_loss(self.kl_weight * ops.mean(kl))
             noise = keras.random.normal(ops.shape(latents), dtype="float32", seed=self.seed_generator)
             latents = latents + ops.exp(log_variance / 2.0) * noise
-        return self._images(latents, features if self.skips else None, training)
-
-    def _features(self, images, training):
-        return self.encoder(4.0 * images - 2.0, training=training)  # about zero mean and unit variance
-
-    def _latents(self, images, features):
-        latents = ops.cast(self.latent_head(features[-1]), "float32")
-        if self.linear_path:
-            # Divided by the fan-in, here and below, for the reason given in `ViTReconstructor`.
-            latents = self.linear.encode(patchify(images, self.patch_size)) + latents / self.filters[-1]
-        return latents  # (batch, rows, columns, latent_dim)
-
-    def _images(self, latents, skips, training):
-        images = ops.cast(self.decoder(latents, skips, training=training), "float32")
-        if self.linear_path:
-            linear = unpatchify(self.linear.decode(latents), self.patch_size)
-            images = linear + images / (9 * self.filters[0])
-        else:
-            images = 0.5 + images  # the middle of the range
-        return self.finish(images, training)
+        decoded = self.decoder(latents, levels if self.skips else None, training=training)
+        return self.to_images(latents, decoded, training)
 
     def get_config(self):
         config = super().get_config()

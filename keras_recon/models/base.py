@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_recon.files import replacing
-from keras_recon.layers import LinearAutoencoder, patchify
+from keras_recon.layers import LinearAutoencoder, patchify, unpatchify
 
 MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
 
@@ -15,9 +15,10 @@ MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
 class Reconstructor(keras.Model):
     """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
 
-    Subclasses implement `encode` and `decode`. With a linear path, what their network computes is added to a linear
-    autoencoder of patches that `adapt` fits by PCA; the network's last layers are zero at first, so that training
-    begins at PCA's quality. Outputs are clipped to [0, 1], except in training.
+    Subclasses implement `features`, what their encoder sees in images, and have a `latent_head` and a `decoder`. With a
+    linear path, what their network computes is added to a linear autoencoder of patches that `adapt` fits by PCA; the
+    network's last layers are zero at first, so that training begins at PCA's quality. Outputs are clipped to [0, 1],
+    except in training.
 
     Args:
         image_shape: (height, width, channels).
@@ -32,6 +33,7 @@ class Reconstructor(keras.Model):
     """
 
     variants: typing.ClassVar[dict[str, dict]] = {}
+    strategy: str = "full"  # what is trained; a choice where there is a pretrained backbone
 
     def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool, **kwargs):
         # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
@@ -71,20 +73,51 @@ class Reconstructor(keras.Model):
         self.built = True
         self(keras.Input(self.image_shape))
 
+    def make_latent_head(self) -> keras.layers.Dense:
+        """The layer from features to latents: zero at first where there is a linear path."""
+        initializer = "zeros" if self.linear_path else "glorot_uniform"
+        return keras.layers.Dense(
+            self.latent_dim, kernel_initializer=initializer, dtype=self.dtype_policy, name="latent_head"
+        )
+
+    def features(self, images, training=None):
+        """The encoder's features (batch, rows, columns, values) of images (batch, *image_shape)."""
+        raise NotImplementedError
+
     def encode(self, images, training=None):
         """Latents (batch, *latent_shape) of images (batch, *image_shape)."""
-        raise NotImplementedError
+        return self.to_latents(images, self.features(images, training=training))
+
+    def to_latents(self, images, features):
+        """Latents of images whose features are known."""
+        latents = ops.cast(self.latent_head(features), "float32")
+        if self.linear_path:  # divided for the reason given in `LinearDecoder`
+            latents = self.linear.encode(patchify(images, self.patch_size)) + latents / features.shape[-1]
+        return latents  # (batch, rows, columns, latent_dim)
 
     def decode(self, latents, training=None):
         """Images (batch, *image_shape) of latents (batch, *latent_shape)."""
-        raise NotImplementedError
+        return self.to_images(latents, self.decoder(latents, training=training), training)
 
-    def finish(self, images, training):
-        """Images clipped to [0, 1], unless in training, where a clipped pixel would get no gradient."""
+    def to_images(self, latents, decoded, training):
+        """What the decoder made of the latents, with the linear path or the middle of the range below it.
+
+        Clipped to [0, 1], unless in training, where a clipped pixel would get no gradient.
+        """
+        below = unpatchify(self.linear.decode(latents), self.patch_size) if self.linear_path else 0.5
+        images = ops.cast(decoded, "float32") + below
         return images if training else ops.clip(images, 0.0, 1.0)
 
     def call(self, images, training=None):
         return self.decode(self.encode(images, training=training), training=training)
+
+    def variable_depths(self) -> dict[str, int]:
+        """Depth in a pretrained backbone, by path, of the variables that come from one."""
+        return {}
+
+    def merged(self) -> "Reconstructor":
+        """The model for use, without what only training needs."""
+        return self
 
     def adapt(self, data: np.ndarray | Iterable, max_patches: int | None = None):
         """Fit the linear path by PCA on patches of clean images, in float64.

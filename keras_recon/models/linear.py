@@ -1,6 +1,6 @@
 import keras
 
-from keras_recon.layers import patchify, unpatchify
+from keras_recon.layers import patchify
 from keras_recon.models.base import Reconstructor
 
 
@@ -24,7 +24,7 @@ class LinearReconstructor(Reconstructor):
         return self.linear.encode(patchify(images, self.patch_size))
 
     def decode(self, latents, training=None):
-        return self.finish(unpatchify(self.linear.decode(latents), self.patch_size), training)
+        return self.to_images(latents, 0.0, training)
 
     def get_config(self):
         config = super().get_config()

@@ -1,10 +1,8 @@
 import typing
-from functools import partial
 
 import keras
-from keras import ops
 
-from keras_recon.layers import Transformer, patchify, unpatchify
+from keras_recon.layers import Transformer, TransformerDecoder, patchify
 from keras_recon.models.base import Reconstructor
 
 SIZES = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
@@ -66,25 +64,24 @@ class ViTReconstructor(Reconstructor):
         **kwargs,
     ):
         super().__init__(image_shape, patch_size, latent_dim, linear_path, **kwargs)
-        transformer = partial(
-            Transformer,
-            dropout_rate=dropout_rate,
-            drop_path_rate=drop_path_rate,
-            position_embedding=position_embedding,
-            dtype=self.dtype_policy,
-        )
-        self.encoder = transformer(num_layers, num_heads, hidden_dim, mlp_dim, name="encoder")
-        self.decoder = transformer(
-            decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim, name="decoder"
-        )
-        initializer = "zeros" if linear_path else "glorot_uniform"
-        head = partial(keras.layers.Dense, kernel_initializer=initializer, dtype=self.dtype_policy)
-        self.latent_head = head(latent_dim, name="latent_head")
-        patch_values = patch_size**2 * self.image_shape[-1]
-        self.pixel_head = head(
-            patch_values,
-            bias_initializer="zeros" if linear_path else keras.initializers.Constant(0.5),  # the middle of the range
-            name="pixel_head",
+        shared = {
+            "dropout_rate": dropout_rate,
+            "drop_path_rate": drop_path_rate,
+            "position_embedding": position_embedding,
+            "dtype": self.dtype_policy,
+        }
+        self.encoder = Transformer(num_layers, num_heads, hidden_dim, mlp_dim, **shared, name="encoder")
+        self.latent_head = self.make_latent_head()
+        self.decoder = TransformerDecoder(
+            patch_size,
+            self.image_shape[-1],
+            zeros=linear_path,
+            num_layers=decoder_num_layers,
+            num_heads=decoder_num_heads,
+            hidden_dim=decoder_hidden_dim,
+            mlp_dim=decoder_mlp_dim,
+            **shared,
+            name="decoder",
         )
         self.num_layers = num_layers
         self.num_heads = num_heads
@@ -99,22 +96,9 @@ class ViTReconstructor(Reconstructor):
         self.position_embedding = position_embedding
         self.build()
 
-    def encode(self, images, training=None):
+    def features(self, images, training=None):
         patches = patchify(images, self.patch_size)  # (batch, rows, columns, patch_values)
-        x = self.encoder(4.0 * patches - 2.0, training=training)  # about zero mean and unit variance
-        latents = ops.cast(self.latent_head(x), "float32")
-        if self.linear_path:
-            # Divided by the width, a step of the optimizer changes the output by about the learning rate ("Tensor
-            # Programs V", Yang et al., 2022); undivided, the first steps would throw the linear start away.
-            latents = self.linear.encode(patches) + latents / self.hidden_dim
-        return latents  # (batch, rows, columns, latent_dim)
-
-    def decode(self, latents, training=None):
-        x = self.decoder(latents, training=training)
-        patches = ops.cast(self.pixel_head(x), "float32")
-        if self.linear_path:
-            patches = self.linear.decode(latents) + patches / self.decoder_hidden_dim
-        return self.finish(unpatchify(patches, self.patch_size), training)
+        return self.encoder(4.0 * patches - 2.0, training=training)  # about zero mean and unit variance
 
     def get_config(self):
         return {

@@ -1,0 +1,74 @@
+import keras
+
+from keras_recon.layers.patches import unpatchify
+from keras_recon.layers.transformer import Transformer
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class LinearDecoder(keras.layers.Layer):
+    """One linear map from each vector of a grid to the pixels of its patch.
+
+    Maps (batch, rows, columns, values) to (batch, rows * patch_size, columns * patch_size, channels).
+
+    Args:
+        patch_size: side of the patches in pixels.
+        channels: of the images.
+        zeros: whether the kernel starts at zero, and the output with it. The output is then divided by the number of
+            inputs, so that a step of the optimizer changes it by about the learning rate ("Tensor Programs V", Yang et
+            al., 2022); undivided, the first steps would throw a linear start away.
+    """
+
+    def __init__(self, patch_size: int, channels: int, zeros: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.patch_size = patch_size
+        self.channels = channels
+        self.zeros = zeros
+        self.pixel_head = keras.layers.Dense(
+            patch_size**2 * channels,
+            kernel_initializer="zeros" if zeros else "glorot_uniform",
+            dtype=self.dtype_policy,
+            name="pixel_head",
+        )
+
+    def build(self, input_shape):
+        self.pixel_head.build(input_shape)
+
+    def call(self, inputs):
+        images = unpatchify(self.pixel_head(inputs), self.patch_size)
+        return images / inputs.shape[-1] if self.zeros else images
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "patch_size": self.patch_size,
+            "channels": self.channels,
+            "zeros": self.zeros,
+        }
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class TransformerDecoder(Transformer):
+    """A transformer over the grid of latents, then a `LinearDecoder`.
+
+    Maps (batch, rows, columns, values) to (batch, rows * patch_size, columns * patch_size, channels), as the decoder of
+    "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022).
+
+    Args:
+        patch_size, channels, zeros: see `LinearDecoder`.
+        **kwargs: see `Transformer`.
+    """
+
+    def __init__(self, patch_size: int, channels: int, zeros: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.head = LinearDecoder(patch_size, channels, zeros, dtype=self.dtype_policy, name="head")
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.head.build((*input_shape[:-1], self.hidden_dim))
+
+    def call(self, inputs, training=None):
+        return self.head(super().call(inputs, training=training))
+
+    def get_config(self):
+        own = {name: getattr(self.head, name) for name in ("patch_size", "channels", "zeros")}
+        return {**super().get_config(), **own}

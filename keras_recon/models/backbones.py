@@ -1,0 +1,149 @@
+"""Image backbones of keras-hub: loading them, giving them another image shape, and reaching their blocks."""
+
+import json
+import math
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+
+def load_backbone(preset: str, load_weights: bool = True, dtype=None) -> keras.Model:
+    """The image backbone of a preset; of a model of images and texts (CLIP, SigLIP) its vision encoder.
+
+    Args:
+        preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
+        load_weights: False for the architecture with random weights.
+        dtype: dtype policy; the global one if None.
+    """
+    import keras_hub  # takes seconds to import
+
+    try:
+        backbone = keras_hub.models.Backbone.from_preset(preset, load_weights=load_weights, dtype=dtype)
+    except Exception as error:  # the hubs' clients raise many types
+        raise RuntimeError(
+            "`preset` must be a keras-hub preset or hf:// model that is cached or can be downloaded, or a local folder "
+            "in Keras or Hugging Face layout; without a network, download it elsewhere and name its folder. "
+            f"Received: preset={preset!r} ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+    return getattr(backbone, "vision_encoder", backbone)
+
+
+def load_mean_std(preset: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, per channel, that a preset's inputs are normalised with, for pixels in [0, 1].
+
+    From the image converter of a Keras preset or the `preprocessor_config.json` of a Hugging Face one. A preset with
+    neither gets 0.5 and 0.5, those of google/vit-base-patch16-224, and a warning.
+    """
+    import keras_hub
+
+    try:
+        converter = keras_hub.layers.ImageConverter.from_preset(preset)
+    except Exception:  # keras-hub raises different types for a preset that has none
+        converter = None
+    if converter is not None and converter.scale is not None:  # (255 * pixels) * scale + offset
+        std = 1.0 / (255.0 * np.broadcast_to(converter.scale, 3))
+        return tuple((-np.asarray(converter.offset or 0.0) * std).tolist()), tuple(std.tolist())
+    if preset.startswith("hf://"):
+        import huggingface_hub
+
+        path = Path(huggingface_hub.hf_hub_download(preset.removeprefix("hf://"), "preprocessor_config.json"))
+    else:
+        path = Path(preset, "preprocessor_config.json")
+    if path.exists():
+        config = json.loads(path.read_text())
+        return tuple(config["image_mean"]), tuple(config["image_std"])
+    warnings.warn(f"The preset {preset!r} says no mean and std of its inputs: taking 0.5 and 0.5", stacklevel=2)
+    return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+def adapt_channels(values: np.ndarray, channels: int, axis: int = 0, keep_sum: bool = False) -> np.ndarray:
+    """RGB values along `axis` made to fit another number of channels.
+
+    One channel takes the mean of the three; more than three repeat R, G, B, R, ... With `keep_sum` they are scaled so
+    that a gray image causes what it caused as RGB: the rule of timm for patch embeddings.
+    """
+    if channels == values.shape[axis]:
+        return values
+    if channels == 1:
+        adapted = values.mean(axis=axis, keepdims=True)
+    else:
+        adapted = np.take(values, np.arange(channels) % 3, axis=axis)
+    return adapted * (3 / channels) if keep_sum else adapted
+
+
+def resize_positions(table: np.ndarray, grid: tuple[int, int], new_grid: tuple[int, int]) -> np.ndarray:
+    """Position embeddings (..., prefix + rows * columns, hidden_dim) resized to another grid, bicubic, antialiased.
+
+    Those of the class token and the like, in front, stay. The same as `torch.nn.functional.interpolate` with
+    `mode="bicubic", antialias=True`, which timm uses.
+    """
+    tokens, hidden_dim = table.shape[-2:]
+    prefix = tokens - math.prod(grid)
+    if not 0 <= prefix <= 2:  # DINOv2 keeps a table of another size than its images'
+        grid = (math.isqrt(tokens),) * 2
+        prefix = tokens - math.prod(grid)
+    flat = table.reshape(tokens, hidden_dim).astype("float32")
+    planes = flat[prefix:].T.reshape(hidden_dim, *grid)
+    size = new_grid[::-1]  # Pillow's order
+    resized = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC)) for plane in planes]
+    resized = np.stack(resized).reshape(hidden_dim, -1).T
+    return np.concatenate([flat[:prefix], resized]).reshape(*table.shape[:-2], -1, hidden_dim)
+
+
+def reshape_backbone(backbone: keras.Model, image_shape: tuple[int, int, int]) -> keras.Model:
+    """A backbone with the same weights for images of another (height, width, channels).
+
+    Position embeddings are resized (`resize_positions`), the patch embedding's kernel is fitted to the number of
+    channels (`adapt_channels`).
+    """
+    image_shape = tuple(image_shape)
+    if image_shape == tuple(backbone.image_shape):
+        return backbone
+    config = {**backbone.get_config(), "image_shape": image_shape}
+    if "position_embedding_shape" in config:  # DINOv2 would resize again when the model is loaded
+        config["position_embedding_shape"] = image_shape[:2]
+    reshaped = type(backbone).from_config(config)
+    side = patch_side(backbone)
+    grids = [(shape[0] // side, shape[1] // side) for shape in (backbone.image_shape, image_shape)]
+    for old, new in zip(backbone.weights, reshaped.weights):
+        value = keras.ops.convert_to_numpy(old)
+        if "int" in old.dtype:  # numbers of positions
+            continue
+        if old.shape != new.shape and len(old.shape) == 4:
+            value = adapt_channels(value, image_shape[-1], axis=2, keep_sum=True)
+        elif old.shape != new.shape:
+            value = resize_positions(value, *grids)
+        new.assign(value)
+    return reshaped
+
+
+def patch_side(backbone: keras.Model) -> int:
+    """Side in pixels of a backbone's square patches."""
+    size = backbone.patch_size
+    rows, columns = size if isinstance(size, (tuple, list)) else (size, size)
+    if rows != columns:
+        raise ValueError(f"`backbone` must have square patches. Received: patch_size={size}")
+    return rows
+
+
+def backbone_parts(backbone: keras.Model) -> tuple[list, list]:
+    """The layers that make tokens of images, to be called in turn, and the transformer blocks.
+
+    For ViT, DeiT, DINOv2, DINOv3 and the vision encoders of CLIP and SigLIP.
+    """
+    if hasattr(backbone, "encoder_layers"):  # SigLIP; CLIP, which also has a norm before its blocks
+        norm = getattr(backbone, "pre_layer_norm", None)
+        return [backbone.embedding, *([norm] if norm else [])], backbone.encoder_layers
+    if hasattr(backbone, "embeddings") and hasattr(backbone, "encoder"):
+        return [backbone.embeddings], backbone.encoder.layers
+    _, embedding, encoder = [*backbone.layers, None, None][:3]
+    if not hasattr(encoder, "encoder_layers"):
+        raise ValueError(
+            "`backbone` must be a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, or a vision "
+            f"encoder of CLIP or SigLIP). Received: backbone of type {type(backbone).__name__}"
+        )
+    # DeiT drops out inside its embedding already.
+    return [embedding, *([encoder.dropout] if hasattr(encoder, "dropout") else [])], encoder.encoder_layers

@@ -1,0 +1,222 @@
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_recon.layers import ConvDecoder, LinearDecoder, TransformerDecoder
+from keras_recon.models import finetuning
+from keras_recon.models.backbones import (
+    adapt_channels,
+    backbone_parts,
+    load_backbone,
+    load_mean_std,
+    patch_side,
+    reshape_backbone,
+)
+from keras_recon.models.base import Reconstructor
+
+DECODERS = ("linear", "transformer", "conv")
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class PretrainedViTReconstructor(Reconstructor):
+    """A pretrained keras-hub backbone, read at several depths, with a bottleneck and a reconstruction decoder.
+
+        images -+-> (x - mean) / std -> stem -> block 1 -> block 2 -> ... -> block N
+                |                          |        |          |                |
+                |                          norms of the `feature_layers`, concatenated
+                |                                            head
+                +----------------- linear --------------------+-> latents -+-> decoder -+-> images
+                                                                           +-- linear --+
+
+    Early blocks hold the pixels, the last ones the meaning; blocks behind the last of `feature_layers` are not run.
+    The linear path is described in `Reconstructor`.
+
+    Args:
+        backbone: a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, vision encoder of CLIP or
+            SigLIP) for the images' shape; see `from_preset`.
+        latent_dim: latent values per patch.
+        feature_layers: the depths that are read: 0 is what enters the first block, i the output of block i. None for
+            the quarters of the depth.
+        strategy: what of the backbone is trained: `"frozen"`, `"full"`, `"last:N"`, `"gradual:E"`, `"llrd:D"`,
+            `"lora:R"`, `"bitfit"` or `"layernorm"`, see `keras_recon.models.finetuning.apply_strategy`.
+        decoder: `"linear"`, `"transformer"` or `"conv"`, which needs a patch size that is a power of two.
+        decoder_num_layers: transformer blocks, or residual blocks of each level of the convolutional decoder.
+        decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim: of the transformer; the coarsest level of the
+            convolutional decoder has `decoder_hidden_dim` channels, each finer one half as many.
+        mean, std: per channel, of the inputs that the backbone was trained on, for pixels in [0, 1].
+        linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        latent_dim: int = 48,
+        feature_layers: tuple[int, ...] | None = None,
+        strategy: str = "full",
+        decoder: str = "transformer",
+        decoder_num_layers: int = 2,
+        decoder_num_heads: int = 4,
+        decoder_hidden_dim: int = 256,
+        decoder_mlp_dim: int = 512,
+        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+        std: tuple[float, ...] = (0.5, 0.5, 0.5),
+        linear_path: bool = True,
+        **kwargs,
+    ):
+        _, blocks = backbone_parts(backbone)
+        depth = len(blocks)
+        if feature_layers is None:
+            feature_layers = sorted({math.ceil(depth * quarter / 4) for quarter in (1, 2, 3, 4)})
+        feature_layers = tuple(feature_layers)
+        if not feature_layers or not all(0 <= layer <= depth for layer in feature_layers):
+            raise ValueError(
+                f"`feature_layers` must be some of the depths 0 to {depth}. Received: feature_layers={feature_layers}"
+            )
+        channels = backbone.image_shape[-1]
+        if len(mean) != channels or len(std) != channels or min(std) <= 0:
+            raise ValueError(
+                f"`mean` and `std` must have one value for each of {channels} channels, `std` above 0. "
+                f"Received: mean={mean}, std={std}"
+            )
+        super().__init__(backbone.image_shape, patch_side(backbone), latent_dim, linear_path, **kwargs)
+        finetuning.apply_strategy(backbone, strategy, max(feature_layers))
+        self.backbone = backbone
+        if finetuning.lora_variables(backbone):
+            self.lora_state = finetuning.LoRAState(backbone, name="lora_state")
+        self.feature_norms = [
+            keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy, name=f"feature_norm_{layer}")
+            for layer in feature_layers
+        ]
+        self.latent_head = self.make_latent_head()
+        self.decoder = self._make_decoder(
+            decoder, decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim
+        )
+        self.feature_layers = feature_layers
+        self.strategy = strategy
+        self.decoder_kind = decoder
+        self.decoder_num_layers = decoder_num_layers
+        self.decoder_num_heads = decoder_num_heads
+        self.decoder_hidden_dim = decoder_hidden_dim
+        self.decoder_mlp_dim = decoder_mlp_dim
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.build()
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str,
+        image_shape: tuple[int, int, int] | None = None,
+        load_weights: bool = True,
+        dtype=None,
+        **kwargs,
+    ) -> "PretrainedViTReconstructor":
+        """A reconstructor on the backbone of a preset, with the normalisation of its inputs.
+
+        Args:
+            preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
+            image_shape: (height, width, channels); the preset's if None. Position embeddings are resized to another
+                size; the patch embedding, the mean and the std are fitted to another number of channels, see
+                `keras_recon.models.backbones`.
+            load_weights: False for the same architecture with random weights.
+            dtype: dtype policy; the global one if None.
+            **kwargs: arguments of the constructor.
+        """
+        backbone = load_backbone(preset, load_weights, dtype)
+        image_shape = tuple(image_shape or backbone.image_shape)
+        mean, std = (adapt_channels(np.array(values), image_shape[-1]) for values in load_mean_std(preset))
+        kwargs = {"mean": tuple(mean.tolist()), "std": tuple(std.tolist()), **kwargs}
+        return cls(reshape_backbone(backbone, image_shape), dtype=dtype, **kwargs)
+
+    def _make_decoder(self, decoder, num_layers, num_heads, hidden_dim, mlp_dim):
+        shared = {"zeros": self.linear_path, "dtype": self.dtype_policy, "name": "decoder"}
+        channels = self.image_shape[-1]
+        if decoder == "linear":
+            return LinearDecoder(self.patch_size, channels, **shared)
+        if decoder == "transformer":
+            sizes = {"num_layers": num_layers, "num_heads": num_heads, "hidden_dim": hidden_dim, "mlp_dim": mlp_dim}
+            return TransformerDecoder(self.patch_size, channels, **sizes, **shared)
+        levels = self.patch_size.bit_length() - 1
+        if decoder != "conv" or self.patch_size != 2**levels:
+            raise ValueError(
+                f"`decoder` must be one of {DECODERS}, and 'conv' needs a patch size that is a power of two. "
+                f"Received: decoder={decoder!r}, with patches of {self.patch_size} pixels"
+            )
+        filters = tuple(hidden_dim // 2**i for i in reversed(range(levels)))
+        # Groups: a batch's statistics would be the only ones in the model.
+        return ConvDecoder(channels, filters, num_layers, normalization="group", **shared)
+
+    def features(self, images, training=None):
+        stem, blocks = backbone_parts(self.backbone)
+        rows, columns, _ = self.latent_shape
+        tokens = (images - np.array(self.mean, "float32")) / np.array(self.std, "float32")
+        for layer in stem:
+            tokens = layer(tokens)  # (batch, class token and the like + rows * columns, hidden_dim)
+        read = {}
+        for depth in range(max(self.feature_layers) + 1):
+            if depth:
+                tokens = blocks[depth - 1](tokens)
+                tokens = tokens[0] if isinstance(tokens, tuple) else tokens  # DeiT's give attention scores too
+            read[depth] = tokens
+        grids = [
+            norm(ops.reshape(read[depth][:, -rows * columns :], (-1, rows, columns, read[depth].shape[-1])))
+            for norm, depth in zip(self.feature_norms, self.feature_layers)
+        ]
+        return ops.concatenate(grids, axis=-1)  # (batch, rows, columns, depths * hidden_dim)
+
+    def variable_depths(self):
+        return finetuning.variable_depths(self.backbone, max(self.feature_layers))
+
+    def merged(self) -> "PretrainedViTReconstructor":
+        """This model with the low-rank updates of LoRA added to the kernels, for use; itself where there are none."""
+        kernels = finetuning.merged_kernels(self.backbone)
+        if not kernels:
+            return self
+        merged = type(self).from_config({**self.get_config(), "strategy": "frozen"})
+        values = {v.path: kernels.get(v.path, v) for v in self.variables}
+        for variable in merged.variables:
+            variable.assign(values[variable.path])
+        return merged
+
+    def trainable_report(self) -> str:
+        """A table of the model's parts: their parameters and how many of them are trained."""
+        stem, blocks = backbone_parts(self.backbone)
+        used = max(self.feature_layers)
+        parts = {"stem": stem}
+        parts |= {f"block {i}" + ("" if i <= used else " (not run)"): [b] for i, b in enumerate(blocks, 1)}
+        parts |= {"feature norms": self.feature_norms, "latent head": [self.latent_head], "decoder": [self.decoder]}
+        if self.linear_path:
+            parts["linear path (fitted)"] = [self.linear]
+        lines = [f"strategy {self.strategy}", f"{'part':22}{'parameters':>14}{'trained':>14}"]
+        totals = [0, 0]
+        for name, layers in parts.items():
+            variables = [v for layer in layers for v in layer.weights]
+            counts = [sum(math.prod(v.shape) for v in variables if v.trainable or not only) for only in (False, True)]
+            totals = [total + count for total, count in zip(totals, counts)]
+            lines.append(f"{name:22}{counts[0]:14,}{counts[1]:14,}")
+        return "\n".join([*lines, f"{'total':22}{totals[0]:14,}{totals[1]:14,}"])
+
+    @classmethod
+    def from_config(cls, config):
+        import keras_hub  # noqa: F401  registers the backbone's class
+
+        return cls(**{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])})
+
+    def get_config(self):
+        config = super().get_config()
+        del config["image_shape"], config["patch_size"]  # the backbone's
+        return {
+            **config,
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "feature_layers": self.feature_layers,
+            "strategy": self.strategy,
+            "decoder": self.decoder_kind,
+            "decoder_num_layers": self.decoder_num_layers,
+            "decoder_num_heads": self.decoder_num_heads,
+            "decoder_hidden_dim": self.decoder_hidden_dim,
+            "decoder_mlp_dim": self.decoder_mlp_dim,
+            "mean": self.mean,
+            "std": self.std,
+        }

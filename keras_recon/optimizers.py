@@ -1,0 +1,39 @@
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class LayerwiseAdamW(keras.optimizers.AdamW):
+    """AdamW whose learning rate depends on a variable's depth in a pretrained backbone.
+
+    A variable at depth d of D is updated at `learning_rate * scale * decay^(D - d)`, the layer-wise decay of "ULMFiT"
+    (Howard and Ruder, 2018) and "BEiT" (Bao et al., 2022). Variables without a depth, the new ones, take the learning
+    rate as it is. The variable `frozen_below` holds the depth below which nothing moves, 0 at first.
+
+    Args:
+        depths: depth by the path of the variable; 0 is what comes before the first block.
+        scale: factor of all variables that have a depth.
+        decay: factor from one depth to the one below.
+        **kwargs: see `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, *args, depths: dict[str, int] | None = None, scale: float = 1.0, decay: float = 1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.depths = dict(depths or {})
+        self.scale = scale
+        self.decay = decay
+
+    def build(self, variables):
+        if not self.built:
+            self.frozen_below = self.add_variable((), "zeros", dtype="int32", name="frozen_below")
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        if variable.path in self.depths:
+            depth = self.depths[variable.path]
+            learning_rate = learning_rate * self.scale * self.decay ** (max(self.depths.values()) - depth)
+            learning_rate = ops.where(self.frozen_below > depth, 0.0, learning_rate)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        return {**super().get_config(), "depths": self.depths, "scale": self.scale, "decay": self.decay}

@@ -1,0 +1,42 @@
+import json
+
+import keras
+import pytest
+import train_pretrained
+from examples.test_train_vit import arguments
+from models.tiny_backbones import save_as_hugging_face, tiny_backbone
+
+pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    return str(save_as_hugging_face(tiny_backbone(), tmp_path_factory.mktemp("preset") / "hugging_face"))
+
+
+def test_a_smoke_run_resizes_a_preset_and_delivers_lora_merged(tmp_path, preset, capsys):
+    more = ["--preset", preset, "--strategy", "lora:2", "--latent-dim", "5", "--feature-layers", "1,3"]
+    train_pretrained.main(arguments(tmp_path, "smoke", *more))
+    assert "strategy lora:2" in capsys.readouterr().out
+    run = tmp_path / "models" / "smoke"
+    results = json.loads((run / "metrics.json").read_text())["results"]
+    # Six steps are no training, but must not throw PCA's start away.
+    assert results["model"]["psnr"] > results["pca"]["psnr"] - 0.05 > results["mean"]["psnr"]
+    model = keras.saving.load_model(run / "model.keras")
+    assert model.image_shape == (32, 32, 3) and model.feature_layers == (1, 3) and model.strategy == "frozen"
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--strategy", "half"], "strategy='half'"),
+        (["--feature-layers", "1;2"], "feature_layers='1;2'"),
+        (["--preset", "not_a_preset"], "without a network, download it elsewhere"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_and_nothing_half_written(tmp_path, preset, capsys, more, message):
+    with pytest.raises(SystemExit) as exit_:
+        train_pretrained.main(arguments(tmp_path, "wrong", "--preset", preset, *more))
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "models").exists()

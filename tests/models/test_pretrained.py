@@ -1,0 +1,181 @@
+import re
+
+import keras
+import numpy as np
+import pytest
+from contracts import check_model, random_images
+from keras import ops
+from models.test_vit import TINY as TINY_VIT
+from models.tiny_backbones import tiny_backbone
+
+from keras_recon.models import LinearReconstructor, PretrainedViTReconstructor
+from keras_recon.models.finetuning import lora_variables
+
+DECODER = {"decoder_num_layers": 1, "decoder_num_heads": 2, "decoder_hidden_dim": 8, "decoder_mlp_dim": 12}
+
+
+def tiny(family="vit", image_shape=(16, 16, 3), **changes):
+    return PretrainedViTReconstructor(tiny_backbone(family, image_shape), **{"latent_dim": 5, **DECODER, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"linear_path": False, "feature_layers": (0, 2), "decoder": "linear", "strategy": "last:1"},
+        {"family": "dinov2", "decoder": "conv", "mean": (0.4, 0.5, 0.6), "strategy": "lora:2"},
+    ],
+)
+def test_contract(changes, tmp_path):
+    check_model(PretrainedViTReconstructor, tiny(**changes).get_config(), tmp_path)
+
+
+@pytest.mark.parametrize("family", ["deit", "dinov3", "siglip", "clip"])
+def test_other_families(family):
+    model = tiny(family)
+    images = random_images(2, 16, 16, 3)
+    expected = {v.path for v in model.backbone.variables if v.trainable}
+    assert moved(model, images) - keys(model) == expected - keys(model)
+
+
+def layer_norm(x):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+
+
+def test_features_are_the_outputs_of_the_chosen_blocks():
+    images = random_images(2, 16, 16, 3)
+    model = tiny("dinov2", feature_layers=(0, 2, 3), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    pyramid = keras.Model(model.backbone.inputs, model.backbone.pyramid_outputs)
+    outputs = pyramid.predict((images - model.mean) / np.array(model.std, "float32"), verbose=0)
+    expected = [layer_norm(outputs[name])[:, 2:].reshape(2, 4, 4, 8) for name in ("stem", "stage2", "stage3")]
+    features = ops.convert_to_numpy(model.features(images))
+    np.testing.assert_allclose(features, np.concatenate(expected, axis=-1), atol=1e-4)
+    # A ViT's output is its last block's behind a norm, here still with gamma 1 and beta 0.
+    model = tiny("vit", feature_layers=(3,))
+    tokens = model.backbone.predict(2 * images - 1, verbose=0)[:, 1:]
+    np.testing.assert_allclose(ops.convert_to_numpy(model.features(images)), tokens.reshape(2, 4, 4, 8), atol=1e-4)
+
+
+def test_after_adapt_it_equals_pca():
+    images = random_images(40, 16, 16, 3)
+    model = tiny()
+    pca = LinearReconstructor(**{name: TINY_VIT[name] for name in ("image_shape", "patch_size", "latent_dim")})
+    for each in (model, pca):
+        each.adapt(images)
+    np.testing.assert_allclose(model.predict(images, verbose=0), pca.predict(images, verbose=0), atol=1e-5)
+
+
+BLOCK = r"transformer_block_%s/"
+STRATEGIES = {
+    "frozen": "$^",
+    "full": ".",
+    "gradual": ".",
+    "llrd:0.5": ".",
+    "last:1": BLOCK % 2,
+    "lora:2": r"transformer_block_[12]/mha/(query|value)/lora_kernel",
+    "bitfit": r"embedding/bias|transformer_block_[12]/.*(bias|beta)$",
+    "layernorm": r"transformer_block_[12]/ln_.*(gamma|beta)$",
+}
+
+
+def train(model, images, epochs):
+    """Steps of Adam, eagerly where that is faster than tracing them."""
+    optimizer = keras.optimizers.Adam(1e-2, epsilon=1e-10)
+    model.compile(optimizer, "mse", run_eagerly=keras.backend.backend() == "tensorflow")
+    model.fit(images, images, epochs=epochs, verbose=0)
+
+
+def keys(model):
+    """The biases of attention keys, which shift all logits of a query alike: their gradient is rounding."""
+    return {v.path for v in model.backbone.variables if re.search(r"(key|key_dense|k_proj)/bias", v.path)}
+
+
+def moved(model, images):
+    """The backbone's variables that three steps change."""
+    before = {v.path: np.array(ops.convert_to_numpy(v)) for v in model.backbone.variables}
+    train(model, images, epochs=3)
+    return {v.path for v in model.backbone.variables if not np.array_equal(before[v.path], ops.convert_to_numpy(v))}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_right_weights_move_and_still_do_after_loading(strategy, tmp_path):
+    model = tiny(strategy=strategy, feature_layers=(1, 2))
+    images = random_images(4, 16, 16, 3)
+    model.adapt(images)
+    run = [v.path for v in model.backbone.variables if "block_3" not in v.path and "encoder/ln/" not in v.path]
+    expected = {path for path in run if re.search(STRATEGIES[strategy], path)}
+    if strategy.startswith("lora"):
+        assert expected
+    head = model.latent_head.kernel
+    start = np.array(ops.convert_to_numpy(head))
+    got = moved(model, images)
+    assert got - keys(model) == expected - keys(model)
+    assert not np.array_equal(start, ops.convert_to_numpy(head))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
+    assert loaded.trainable_report() == model.trainable_report()
+    assert moved(loaded, images) - keys(model) == expected - keys(model)
+
+
+def test_lora_merges_for_use_and_resumes_from_a_checkpoint(tmp_path):
+    from keras_recon.export import save_model
+
+    images = random_images(4, 16, 16, 3)
+    model = tiny(strategy="lora:2")
+    model.adapt(images)
+    moved(model, images)
+    outputs = model.predict(images, verbose=0)
+    model.save_weights(tmp_path / "checkpoint.weights.h5")
+    resumed = PretrainedViTReconstructor.from_config(model.get_config())
+    resumed.load_weights(tmp_path / "checkpoint.weights.h5")
+    for a, b in zip(model.get_weights(), resumed.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    save_model(model, tmp_path / "model.keras")
+    merged = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(merged.predict(images, verbose=0), outputs, atol=1e-6)
+    assert merged.strategy == "frozen" and not lora_variables(merged.backbone)
+    assert any(np.abs(ops.convert_to_numpy(b)).max() > 0 for _, _, b in lora_variables(model.backbone))
+
+
+def test_from_preset_fits_size_and_channels(tmp_path):
+    tiny_backbone("dinov2").save_to_preset(tmp_path / "preset")
+    with pytest.warns(UserWarning, match="no mean and std"):
+        model = PretrainedViTReconstructor.from_preset(
+            str(tmp_path / "preset"), image_shape=(24, 24, 1), latent_dim=3, **DECODER
+        )
+    assert model.latent_shape == (6, 6, 3) and model.mean == (0.5,)
+    images = random_images(2, 24, 24, 1)
+    model.adapt(images)
+    outputs = model.predict(images, verbose=0)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras").predict(images, verbose=0), outputs)
+
+
+def test_the_report_counts_what_trains():
+    model = tiny(strategy="last:1")
+    report = model.trainable_report()
+    total = sum(np.prod(v.shape) for v in model.trainable_variables)
+    assert report.splitlines()[-1].split()[-1] == f"{total:,}"
+    assert report.splitlines()[-1].split()[-2] != report.splitlines()[-1].split()[-1]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"feature_layers": (4,)}, r"feature_layers=\(4,\)"),
+        ({"feature_layers": ()}, r"feature_layers=\(\)"),
+        ({"strategy": "half"}, "strategy='half'"),
+        ({"strategy": "last:0"}, "strategy='last:0'"),
+        ({"strategy": "lora:1.5"}, "strategy='lora:1.5'"),
+        ({"strategy": "llrd:2"}, "strategy='llrd:2'"),
+        ({"strategy": "full:1"}, "strategy='full:1'"),
+        ({"decoder": "gan"}, "decoder='gan'"),
+        ({"mean": (0.5,)}, r"mean=\(0.5,\)"),
+        ({"std": (0.5, 0.5, 0.0)}, r"std=\(0.5, 0.5, 0.0\)"),
+        ({"latent_dim": 49}, "latent_dim=49"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**changes)
