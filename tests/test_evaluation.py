@@ -3,7 +3,7 @@ import pytest
 from contracts import random_images
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from keras_recon.evaluation import baselines, evaluate
+from keras_recon.evaluation import baselines, evaluate, image_scores, paired_interval
 from keras_recon.models import LinearReconstructor
 
 
@@ -11,15 +11,17 @@ def batches(images, size):
     return [(images[i : i + size], images[i : i + size]) for i in range(0, len(images), size)]
 
 
-def test_scores_are_means_over_images():
+def test_scores_are_of_images_and_their_means():
     images = random_images(5, 16, 16, 3)
-    scores = evaluate(lambda x: 0.5 * x, batches(images, 2))
-    expected = np.mean([peak_signal_noise_ratio(i, 0.5 * i, data_range=1) for i in images])
-    assert scores["psnr"] == pytest.approx(expected, abs=1e-3)
+    scores = image_scores(lambda x: 0.5 * x, batches(images, 2))
+    expected = [peak_signal_noise_ratio(i, 0.5 * i, data_range=1) for i in images]
+    np.testing.assert_allclose(scores["psnr"], expected, atol=1e-3)
     options = {"data_range": 1, "channel_axis": -1, "gaussian_weights": True, "use_sample_covariance": False}
-    expected = np.mean([structural_similarity(i, 0.5 * i, **options) for i in images])
-    assert scores["ssim"] == pytest.approx(expected, abs=1e-4)
-    assert list(scores) == ["psnr", "ssim"]
+    expected = [structural_similarity(i, 0.5 * i, **options) for i in images]
+    np.testing.assert_allclose(scores["ssim"], expected, atol=1e-4)
+    means = evaluate(lambda x: 0.5 * x, batches(images, 2))
+    assert means == {name: pytest.approx(np.mean(values)) for name, values in scores.items()}
+    assert list(means) == ["psnr", "ssim"]
 
 
 def test_baselines_are_pca_and_the_mean_patch():
@@ -32,3 +34,29 @@ def test_baselines_are_pca_and_the_mean_patch():
     mean = np.tile(patch, (4, 4, 1))
     expected = np.mean([peak_signal_noise_ratio(i, mean, data_range=1) for i in images])
     assert scores["mean"]["psnr"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_interval_of_independent_images_is_that_of_the_normal_distribution():
+    rng = np.random.default_rng(0)
+    reference = rng.normal(30, 5, 400)
+    scores = reference + rng.normal(0.3, 1.0, 400)  # paired: the 5 dB between images do not matter
+    low, high = paired_interval(scores, reference, np.arange(400))
+    mean, half = np.mean(scores - reference), 1.96 * np.std(scores - reference, ddof=1) / 20
+    assert (low, high) == (pytest.approx(mean - half, abs=0.01), pytest.approx(mean + half, abs=0.01))
+    assert paired_interval(scores, reference, np.arange(400)) == (low, high)
+
+
+def test_crops_of_one_photo_are_drawn_together():
+    rng = np.random.default_rng(0)
+    of_photo = rng.normal(0.3, 1.0, 50)
+    photos = np.repeat(np.arange(50), 8)
+    differences = of_photo[photos]  # eight times the same says nothing new
+    low, high = paired_interval(differences, np.zeros(400), photos)
+    half = 1.96 * np.std(of_photo, ddof=1) / np.sqrt(50)
+    assert high - low == pytest.approx(2 * half, rel=0.05)
+    assert low < differences.mean() < high
+
+
+def test_interval_of_equal_differences_and_of_one_photo():
+    assert paired_interval(np.full(5, 3.0), np.full(5, 2.0), np.arange(5)) == (1.0, 1.0)
+    assert paired_interval(np.arange(5.0), np.zeros(5), np.zeros(5)) is None

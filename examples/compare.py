@@ -1,0 +1,167 @@
+"""Train models under one protocol, or take finished runs, and compare them on the same images.
+
+A SPEC is the folder of a finished run (saved_models/kodak), or the name of a training script and its flags in one
+string ("autoencoder --normalization group" for train_autoencoder.py); "label=" in front of it names its row. A
+comparison that was killed goes on where it stopped when it is started again.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import settings
+from jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, steps_within
+from settings import RunConfig
+
+BATCH, PCA_STEPS = 64, 100  # PCA is fitted to so many batches of training crops
+OTHER_ROWS = ("original", "pca", "mean", "jpeg", "webp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the command line asks for: its arguments, the rows, and the settings of every run."""
+
+    args: argparse.Namespace
+    specs: list[Spec]
+    shared: dict
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return RunConfig(image_size=self.shared["image_size"], channels=self.shared["channels"]).image_shape
+
+    def trainings(self, steps_per_epoch: dict[str, int]) -> list[Job]:
+        """A run per seed and spec, by the label's steps per epoch; the first seed of every spec comes first."""
+        return [
+            Job.of(
+                spec,
+                f"{self.args.name}/{spec.label}-seed{seed}",
+                {**self.shared, "steps_per_epoch": steps_per_epoch[spec.label], "seed": seed},
+            )
+            for seed in self.args.seeds
+            for spec in self.specs
+            if spec.script
+        ]
+
+    def calibrations(self) -> list[Job]:
+        """A short run per spec, for the time that its start and its steps take."""
+        shared = {**self.shared, **CALIBRATION, "seed": self.args.seeds[0]}
+        scripts = [spec for spec in self.specs if spec.script]
+        return [Job.of(spec, f"{self.args.name}/{spec.label}-calibration", shared) for spec in scripts]
+
+
+def parse(argv: list[str] | None) -> tuple[Plan, list[Job]]:
+    """The plan and the runs to begin with: calibrations for a budget of minutes, else the trainings."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("specs", nargs="+", metavar="SPEC", help="a finished run's folder, or a training script and its flags")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=int, help="training steps of a run")
+    budget.add_argument("--minutes", type=float, help="training time of a run; a short run before tells the steps")
+    add("--seeds", type=int, nargs="+", default=[0], help="a run of each training script for each (default: 0)")
+    add("--eval", type=Path, help="folder of photos to evaluate on; the validation crops if not given")
+    add("--stride", type=int, default=128, help="pixels between the crops of --eval (default: %(default)s)")
+    add("--name", default="comparison", help="name of the results' folders (default: %(default)s)")
+    group = parser.add_argument_group("settings of every run", "What is not given is as in the first SPEC's folder.")
+    for field in dataclasses.fields(RunConfig):
+        if field.name in (*SHARED, "epochs"):
+            settings._add(group, field)
+    args = parser.parse_args(argv)
+    try:
+        return _plan(args)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _plan(args):
+    specs = [Spec.parse(text) for text in args.specs]
+    labels = [spec.label for spec in specs]
+    if len({*labels, *OTHER_ROWS}) < len(labels) + len(OTHER_ROWS):
+        raise ValueError(f"labels must differ, also from {', '.join(OTHER_ROWS)}. Received: {', '.join(labels)}")
+    for name in ("steps", "minutes", "epochs", "stride"):
+        if getattr(args, name) is not None and getattr(args, name) <= 0:
+            raise ValueError(f"--{name} must be above 0. Received: {getattr(args, name)}")
+    if args.eval and not args.eval.is_dir():
+        raise ValueError(f"--eval must be a folder of photos. Received: {args.eval}")
+    finished = {spec.label: spec.folder for spec in specs if spec.folder}
+    defaults = dataclasses.asdict(RunConfig())
+    if finished:
+        saved = json.loads((next(iter(finished.values())) / "config.json").read_text())
+        defaults |= {name: saved[name] for name in defaults if name not in ("saved_models", "logs")}
+    given = {name: getattr(args, name) for name in (*SHARED, "epochs")}
+    shared = {name: defaults[name] if value is None else value for name, value in given.items()}
+    plan = Plan(args, specs, shared)
+    check_comparable(finished, shared["data"], plan.image_shape)
+    if args.minutes:
+        return plan, plan.calibrations()
+    steps = args.steps or defaults["epochs"] * defaults["steps_per_epoch"]
+    if steps % shared["epochs"]:
+        raise ValueError(f"--steps must be a multiple of the {shared['epochs']} --epochs. Received: {steps}")
+    return plan, plan.trainings(dict.fromkeys(labels, steps // shared["epochs"]))
+
+
+def main(argv: list[str] | None = None):
+    plan, jobs = parse(argv)
+    args, shared = plan.args, plan.shared
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the training under way then ends too, as on Ctrl-C
+    runs = {spec.label: [spec.folder] if spec.folder else [] for spec in plan.specs}
+    try:
+        if args.minutes:
+            calibrated = {job.label: job.finish() for job in jobs}
+            budget = (args.minutes, shared["epochs"], shared["batch_size"])
+            jobs = plan.trainings({label: steps_within(*budget, folder) for label, folder in calibrated.items()})
+        for job in jobs:
+            runs[job.label].append(job.finish())
+            first = {label: folders[0] for label, folders in runs.items() if folders}
+            check_comparable(first, shared["data"], plan.image_shape)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    compare(plan, runs)
+
+
+def compare(plan: Plan, runs: dict[str, list[Path]]):
+    """Evaluate finished runs, write what came out and print it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
+
+    import numpy as np  # from here on imports take seconds
+
+    from keras_recon import comparison, comparison_report, data
+
+    args, shared, shape = plan.args, plan.shared, plan.image_shape
+    try:
+        training, validation = data.load_photos(shared["data"], shared["channels"], shared["data_dir"])
+        validation = list(data.validation_batches(validation, shape, BATCH).as_numpy_iterator())
+        if args.eval:
+            photos = data.folder_photos(args.eval, channels=shared["channels"])
+            parts = [data.grid_crops(data.Photos([key], photos.read), shape[:2], args.stride) for key in photos.keys]
+            source, unit = f"{args.eval}, every {args.stride} pixels", "photos"
+        else:
+            parts = [clean[None] for _, batch in validation for clean in batch]
+            source, unit = "the validation photos, by which the weights of the best epoch were chosen", "crops"
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+    images, groups = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    loaded = {label: [comparison.Run(folder) for folder in folders] for label, folders in runs.items()}
+    fitting = data.training_batches(training, shape, BATCH, PCA_STEPS, epochs=1, seed=0)
+    measured = comparison.compare(loaded, images, groups, fitting, validation)
+    protocol = {
+        "training data": shared["data"],
+        "pca": f"fitted to {BATCH * PCA_STEPS} training crops, patches as large as the largest of the models",
+        "evaluated crops": f"{len(images)} of {shape} from {source}",
+        "intervals": f"over {unit}, which are drawn with replacement",
+        "budget of a training": f"{args.minutes:g} minutes" if args.minutes else "the steps of the table",
+        "seeds": {label: [run.config["seed"] for run in of_label] for label, of_label in loaded.items()},
+    }
+    folder, log_dir = Path(shared["saved_models"], args.name), Path(shared["logs"], args.name)
+    comparison_report.write_comparison(measured, loaded, folder, log_dir, protocol)
+    print(f"\n{comparison_report.summary(measured)}\n")
+    for path in sorted(folder.glob("[!.]*.*")):
+        print(path)
+    print(f"tensorboard --logdir {shared['logs']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import compare
+import jobs
+import pytest
+import skimage.data
+from jobs import Job, Spec
+from PIL import Image
+
+pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
+SCRIPT = Path(compare.__file__)
+VIT, CONV = "vit --smoke --patch-size 4 --latent-dim 3", "conv=autoencoder --smoke --latent-dim 3"
+SMALL = ["--image-size", "16", "--batch-size", "4", "--steps", "6", "--epochs", "2", "--name", "small"]
+
+
+def where(folder):
+    return ["--saved-models", str(folder / "models"), "--logs", str(folder / "runs")]
+
+
+def fake_run(folder, latent_values=48, **changes):
+    """The files of a finished run that are read before anything trains."""
+    folder.mkdir(parents=True)
+    config = {**dataclasses.asdict(jobs.RunConfig()), "image_size": "16", **changes}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "metrics.json").write_text(json.dumps({"results": {"model": {"latent values": latent_values}}}))
+    return str(folder)
+
+
+def refusal(capsys, *argv):
+    with pytest.raises(SystemExit) as exit_:
+        compare.parse(list(argv))
+    assert exit_.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["gan"], "SPEC='gan'"),
+        (["vit --seed 3"], "--seed must be the same for all runs"),
+        (["vit --epoch=3"], "--epoch must be the same for all runs"),
+        (["vit --num-layers no"], "invalid int value: 'no'"),
+        (["vit", "vit"], "labels must differ"),
+        (["pca=vit"], "labels must differ"),
+        (["vit", "--steps", "7", "--epochs", "2"], "multiple of the 2 --epochs. Received: 7"),
+        (["vit", "--steps", "50", "--epochs", "2"], "--warmup-steps must be from 0 to below all 50 steps"),
+        (["vit", "--minutes", "0"], "--minutes must be above 0"),
+        (["vit", "--steps", "6", "--minutes", "1"], "not allowed with"),
+        (["vit", "--eval", "nowhere"], "--eval must be a folder of photos. Received: nowhere"),
+    ],
+)
+def test_mistakes_are_named(capsys, argv, message):
+    assert message in refusal(capsys, *argv)
+
+
+def test_specs():
+    assert Spec.parse("lora=autoencoder --filters 8,8") == Spec("lora", None, "autoencoder", ("--filters", "8,8"))
+    assert Spec.parse("vit --patch-size=4").label == "vit-patch-size-4"
+
+
+def test_finished_runs_must_fit_together(tmp_path, capsys):
+    first = fake_run(tmp_path / "first")
+    assert "first sample, (16, 16, 3), 48; b sample, (16, 16, 3), 96" in refusal(
+        capsys, first, "b=" + fake_run(tmp_path / "b", latent_values=96)
+    )
+    assert "one number of latent values" in refusal(capsys, first, fake_run(tmp_path / "gray", channels=1))
+    assert "image shape (32, 32, 3)" in refusal(capsys, first, "--image-size", "32")
+    (tmp_path / "unfinished").mkdir()
+    assert "must be a finished run's" in refusal(capsys, str(tmp_path / "unfinished"))
+
+
+def test_trainings_take_the_settings_of_a_finished_run(tmp_path):
+    first = fake_run(tmp_path / "first", batch_size=7, epochs=5, steps_per_epoch=30)
+    _, (job,) = compare.parse([first, "vit --patch-size 4 --latent-dim 3"])
+    config = job.config
+    assert (config.image_size, config.batch_size, config.epochs, config.steps_per_epoch) == ("16", 7, 5, 30)
+
+
+def test_a_run_of_other_settings_is_not_taken(tmp_path, capsys):
+    (job,) = compare.parse([VIT, *SMALL, *where(tmp_path)])[1]
+    job.config.run_dir.mkdir(parents=True)
+    (job.config.run_dir / "config.json").write_text(json.dumps(dataclasses.asdict(job.config)))
+    assert compare.parse([VIT, *SMALL, *where(tmp_path)])[1] == [job]
+    text = refusal(capsys, VIT, *SMALL, *where(tmp_path), "--loss", "l1")
+    assert "loss='mse': choose another --name. Received: loss='l1'" in text
+
+
+def test_steps_that_fill_minutes(tmp_path):
+    # A step takes 0.1 s, validation 2 s, the start 10 s: 4 epochs of a minute leave (50 / 4 - 2) / 0.1 steps each.
+    log = "epoch,images_per_second,seconds\n0,160,27.0\n1,160,17.0\n"
+    (tmp_path / "log.csv").write_text(log)
+    assert jobs.steps_within(1, epochs=4, batch_size=16, calibration=tmp_path) == pytest.approx(105, abs=1)
+    with pytest.raises(ValueError, match=r"--minutes must be at least 0\.31 .* Received: 0\.3$"):
+        jobs.steps_within(0.3, epochs=4, batch_size=16, calibration=tmp_path)
+
+
+def test_help_and_mistakes_are_answered_before_the_heavy_imports():
+    for argument, code in (("--help", 0), ("vit --patch-size no", 2)):
+        blocked = f"import sys; sys.modules['keras'] = sys.modules['numpy'] = None; sys.argv = ['', {argument!r}]"
+        run = f"{blocked}; sys.path.insert(0, {str(SCRIPT.parent)!r}); import compare; compare.main()"
+        done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+    assert "invalid int value" in done.stderr
+
+
+def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):
+    arguments = [VIT, CONV, *SMALL, *where(tmp_path)]
+    unfinished: Job = compare.parse(arguments)[1][1]  # as killed before its first epoch ended
+    unfinished.config.run_dir.mkdir(parents=True)
+    (unfinished.config.run_dir / "config.json").write_text(json.dumps(dataclasses.asdict(unfinished.config)))
+    compare.main(arguments)
+    printed = capfd.readouterr().out
+    assert "conv-seed0: train_autoencoder.py --resume" in printed
+    assert "no pretrained ViT among the rows" in printed and "comparison.md" in printed
+    folder = tmp_path / "models" / "small"
+    content = json.loads((folder / "comparison.json").read_text())
+    rows = content["rows"]
+    assert list(rows) == ["vit-smoke-patch-size-4-latent-dim-3", "conv", "pca", "mean", "jpeg", "webp"]
+    # The validation crops again: the figures of the training script.
+    for label in list(rows)[:2]:
+        results = json.loads((folder / f"{label}-seed0" / "metrics.json").read_text())["results"]
+        assert rows[label]["psnr"] == pytest.approx(results["model"]["psnr"], abs=1e-3)
+    finished = folder / "conv-seed0"
+    trained = (finished / "model.keras").stat().st_mtime
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i, height in enumerate((80, 48)):
+        Image.fromarray(skimage.data.coffee()[:height, : 48 + 16 * i]).save(photos / f"{i}.png")
+    compare.main([str(finished), *where(tmp_path), "--eval", str(photos), "--stride", "32", "--name", "other"])
+    assert (finished / "model.keras").stat().st_mtime == trained
+    protocol = json.loads((tmp_path / "models" / "other" / "comparison.json").read_text())["protocol"]
+    assert protocol["evaluated crops"].startswith("10 of (16, 16, 3)")  # 3 * 2 and 2 * 2
+    assert protocol["intervals"].startswith("over photos")
+
+
+@pytest.mark.slow
+def test_a_budget_of_minutes(tmp_path):
+    minutes = ["--image-size", "16", "--batch-size", "4", "--epochs", "3", "--name", "small", "--minutes", "0.75"]
+    compare.main(["vit --smoke", *minutes, *where(tmp_path)])
+    rows = json.loads((tmp_path / "models" / "small" / "comparison.json").read_text())["rows"]
+    assert rows["vit-smoke"]["steps"] > 300
+    assert 0.75 * 45 < rows["vit-smoke"]["seconds"] < 1.35 * 45
