@@ -3,7 +3,9 @@
 import argparse
 import dataclasses
 import json
+import math
 import os
+import re
 import shutil
 import sys
 import types
@@ -19,7 +21,7 @@ def setting(default, text: str, **kwargs):
 
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# What `keras_recon.training.train` takes as it is.
+# What `keras_recon.training.train` takes as it is, where a configuration has it.
 TRAINING_OPTIONS = (
     "batch_size",
     "epochs",
@@ -30,6 +32,14 @@ TRAINING_OPTIONS = (
     "warmup_steps",
     "weight_decay",
     "ema_momentum",
+    "backbone_scale",
+)
+# What a number must be, where a configuration has it.
+LIMITS = (
+    ("at least 1", lambda x: x >= 1, ("batch_size", "epochs", "steps_per_epoch", "patch_size", "latent_dim")),
+    ("finite, from 0", lambda x: 0 <= x < math.inf, ("learning_rate", "backbone_scale", "weight_decay", "kl_weight")),
+    ("from 0 to below 1", lambda x: 0 <= x < 1, ("ema_momentum", "dropout_rate", "drop_path_rate")),
+    ("from 0 to below 2^32", lambda x: 0 <= x < 2**32, ("seed",)),
 )
 
 
@@ -93,11 +103,19 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, smo
         if resume:
             parser.error("--resume needs --run-name, the run to go on with")
         config = dataclasses.replace(config, run_name=f"{model}-{datetime.now():%Y%m%d-%H%M%S}")
+    part = r"[\w+-][\w.+-]*"
+    text = "of letters, digits and _ . + -, with no dot in front, and single / between folders"
+    _require(parser, config, "run_name", lambda name: re.fullmatch(f"{part}(/{part})*", name), text)
     path = config.run_dir / "config.json"
     if resume:
         if not path.exists():
             parser.error(f"--resume found no run to go on with. Received: run_name={config.run_name!r} (no {path})")
-        saved = json.loads(path.read_text())
+        try:
+            saved = json.loads(path.read_text())
+        except ValueError:
+            saved = None
+        if not isinstance(saved, dict) or saved.keys() != {f.name for f in dataclasses.fields(config_class)}:
+            parser.error(f"--resume must find the whole config.json of a run of this script. Received: {path}")
         for name, value in given.items():
             if saved.get(name, value) != value:
                 parser.error(f"--resume keeps the run's settings: {name}={saved[name]!r}. Received: {name}={value!r}")
@@ -111,26 +129,40 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, smo
 
 
 def run(config: RunConfig, resume: bool, build_model):
-    """Train `build_model(keras_recon.models)` as `config` says, write the run's folders and print what came out."""
+    """Train `build_model(keras_recon.models)` as `config` says, write the run's folders and print what came out.
+
+    A ValueError or RuntimeError until the training is over is printed and ends the process with status 2; a run without
+    a finished epoch then leaves no folders. A run that is killed leaves what `--resume` goes on from.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
 
     import keras  # from here on imports take seconds
+    import tensorflow as tf
 
     from keras_recon import data, losses, models, report, training
 
+    options = dataclasses.asdict(config)
+    shared = {"run_dir": config.run_dir, "log_dir": config.log_dir, "config": options}
+    made = [folder for folder in (config.run_dir, config.log_dir) if not folder.exists()]
     try:
         keras.utils.set_random_seed(config.seed)
         losses.from_string(config.loss)
         keras.config.set_dtype_policy(config.precision)
         photos = data.load_photos(config.data, config.channels, config.data_dir)
         model = build_model(models)
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
-    options = dataclasses.asdict(config)
-    if not resume:
-        report.write_json(config.run_dir / "config.json", options)
-    shared = {"run_dir": config.run_dir, "log_dir": config.log_dir, "config": options}
-    training.train(model, *photos, **shared, **{name: options[name] for name in TRAINING_OPTIONS})
+        if not resume:
+            report.write_json(config.run_dir / "config.json", options)
+        chosen = {name: options[name] for name in TRAINING_OPTIONS if name in options}
+        training.train(model, *photos, **shared, **chosen)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        log = config.run_dir / "log.csv"
+        if config.run_dir in made and not (log.exists() and log.stat().st_size):  # no epoch to go on from
+            for folder in made:
+                shutil.rmtree(folder, ignore_errors=True)
+        # tf.data tells of an unreadable photo by a whole traceback.
+        inner = isinstance(error, tf.errors.OpError) and re.search("ValueError: (.+)", str(error))
+        print(f"error: {inner[1] if inner else error}", file=sys.stderr)
+        sys.exit(2)
     results = report.finish_run(model, *photos, **shared)
     shutil.rmtree(config.run_dir / "training")
     print(f"\n{report.results_table(results)}\n")
@@ -156,20 +188,22 @@ def _add(parser, f):
 
 
 def _check(parser, config):
-    """Refuse numbers that can only be mistakes, before anything heavy is imported."""
-    try:
-        if min(config.image_shape) < 1:
-            raise ValueError
-    except ValueError:
-        parser.error(f"--image-size must be as 64 or 64x96. Received: {config.image_size}")
-    for name in ("batch_size", "epochs", "steps_per_epoch"):
-        if getattr(config, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(config, name)}")
-    if config.seed < 0 or not 0 <= config.ema_momentum < 1:
-        parser.error(
-            "--seed must be from 0 and --ema-momentum from 0 to below 1. "
-            f"Received: {config.seed}, {config.ema_momentum}"
-        )
+    """Refuse what can only be a mistake, before anything heavy is imported."""
+    side = "[1-9][0-9]*"
+    _require(parser, config, "image_size", lambda text: re.fullmatch(f"{side}(x{side})?", text), "as 64 or 64x96")
+    for expectation, valid, names in LIMITS:
+        for name in names:
+            _require(parser, config, name, valid, expectation)
+    height, width, _ = config.image_shape
+    divides = f"a divisor of the image's height and width ({height} and {width})"
+    _require(parser, config, "patch_size", lambda side: height % side == width % side == 0, divides)
     steps = config.epochs * config.steps_per_epoch
-    if not 0 <= config.warmup_steps < steps:
-        parser.error(f"--warmup-steps must be from 0 to below all {steps} steps. Received: {config.warmup_steps}")
+    _require(parser, config, "warmup_steps", lambda count: 0 <= count < steps, f"from 0 to below all {steps} steps")
+    source = "'sample', 'tfds:NAME' or a folder of images"
+    _require(parser, config, "data", lambda data: re.fullmatch("sample|tfds:.+", data) or Path(data).is_dir(), source)
+
+
+def _require(parser, config, name, valid, expectation):
+    value = getattr(config, name, None)  # not every configuration has every setting, nor sets it
+    if value is not None and not valid(value):
+        parser.error(f"--{name.replace('_', '-')} must be {expectation}. Received: {name}={value!r}")

@@ -11,8 +11,10 @@ class AutoencoderConfig(RunConfig):
 
     variant: str = setting("micro", "size of the model", choices=("micro", "small", "base"))
     latent_dim: int = setting(12, "latent values per position of the coarsest level")
-    filters: str | None = setting(None, "channels per level, fine to coarse, as 32,64,128; in place of the variant's")
-    num_blocks: int | None = setting(None, "residual blocks per level, in place of the variant's")
+    filters: str | None = setting(
+        None, "channels per level, fine to coarse, in place of the variant's (micro: 32,64,128)"
+    )
+    num_blocks: int | None = setting(None, "residual blocks per level, in place of the variant's (micro: 1)")
     normalization: str = setting("batch", "of the blocks", choices=("batch", "layer", "group", "none"))
     upsampling: str = setting("pixel_shuffle", "of the decoder", choices=("pixel_shuffle", "resize", "transposed"))
     dropout_rate: float = setting(0.0, "dropout in the blocks, from 0 to below 1")

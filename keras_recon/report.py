@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import os
 import platform
 from pathlib import Path
@@ -31,14 +32,18 @@ def finish_run(
         The rows of `results_table`: the model and the baselines at the same number of latent values.
     """
     batch_size, steps, seed = (config[name] for name in ("batch_size", "steps_per_epoch", "seed"))
-    validation_batches = data.validation_batches(validation, model.image_shape, batch_size)
+    # Evaluated eagerly, where small batches take their time.
+    validation_batches = data.validation_batches(validation, model.image_shape, max(64, batch_size))
     fitting_batches = data.training_batches(training, model.image_shape, batch_size, steps, epochs=1, seed=seed)
     with open(run_dir / "log.csv", newline="") as file:
         seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
-    latent_values = int(np.prod(model.latent_shape))
-    size = {"latent values": latent_values, "compression ratio": model.compression_ratio}
+    size = {"latent values": math.prod(model.latent_shape), "compression ratio": model.compression_ratio}
+    parameters = {
+        "parameters": model.count_params(),
+        "trainable parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
+    }
     scores = evaluate(model, validation_batches)
-    results = {"model": {**scores, "seconds": seconds, "parameters": model.count_params(), **size}}
+    results = {"model": {**scores, "seconds": seconds, **parameters, **size}}
     for name, baseline in baselines(model, fitting_batches, validation_batches).items():
         results[name] = {**baseline, **(size if name == "pca" else {})}
     save_model(model, run_dir / "model.keras")
@@ -85,7 +90,7 @@ def results_table(results: dict[str, dict]) -> str:
 def _format(value) -> str:
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def save_reconstructions(path: str | Path, degraded: np.ndarray, clean: np.ndarray, outputs: np.ndarray):

@@ -40,7 +40,7 @@ def check_layer(layer_class: type, config: dict, inputs: np.ndarray, output_shap
 
 def check_model(model_class: type, config: dict, path):
     """Shapes, range, config, `summary`, save and load, dtype policies, and one training step."""
-    model = model_class(**config)
+    model = model_class.from_config(config)
     images = random_images(4, *model.image_shape)
     assert model.built
     model.summary(print_fn=lambda text: None)
@@ -58,11 +58,10 @@ def check_model(model_class: type, config: dict, path):
     loaded = keras.saving.load_model(path / "model.keras")
     np.testing.assert_allclose(loaded.predict(images, verbose=0), outputs, atol=1e-6)
     for policy in POLICIES:
-        model = model_class(**config, dtype=policy)
-        assert {layer.dtype_policy.name for layer in model.layers} <= {
-            policy,
-            "float32" if model.linear_path else policy,
-        }
+        model = model_class.from_config({**config, "dtype": policy})
+        policies = {layer.dtype_policy.name for layer in model.layers}
+        assert policies <= {policy, "float32"}  # the linear path, and a backbone as it was given
+        assert policy in policies or not model.trainable_variables
         if model.linear_path:
             model.adapt(images)
         if model.trainable_variables:
@@ -74,12 +73,14 @@ def check_training_step(model, images):
     """Some steps of `fit` give a finite loss and move every trainable weight, also those behind heads of zeros."""
     before = [np.array(ops.convert_to_numpy(v)) for v in model.trainable_variables]
     optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-10)
-    optimizer.build(model.trainable_variables)  # left to `fit`, TensorFlow would trace the step twice
-    model.compile(optimizer, "mse")
+    # Eagerly on TensorFlow, where tracing the step takes longer than these few; `test_training` runs it traced.
+    model.compile(optimizer, "mse", run_eagerly=keras.backend.backend() == "tensorflow")
     history = model.fit(images, images, batch_size=len(images) // 2, epochs=4, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     for old, variable in zip(before, model.trainable_variables):
-        assert not np.array_equal(old, ops.convert_to_numpy(variable)), variable.path
+        # A bias of attention keys shifts all logits of a query alike: its gradient is rounding, or zero.
+        moved = not np.array_equal(old, ops.convert_to_numpy(variable))
+        assert moved or variable.path.endswith(("key/bias", "key_dense/bias")), variable.path
 
 
 def check_loss(loss: keras.losses.Loss):

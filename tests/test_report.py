@@ -9,12 +9,12 @@ from keras_recon.report import results_table, save_reconstructions, write_json
 
 
 def test_table():
-    table = results_table({"model": {"psnr": 31.2345, "parameters": 1234567}, "pca": {"psnr": 30.5}})
-    assert table.splitlines() == [
-        "        psnr  parameters",
-        "------------------------",
-        "model  31.23   1,234,567",
-        "  pca   30.5            ",
+    model = {"psnr": 31.2345, "seconds": 12345.6, "parameters": 1234567}
+    assert results_table({"model": model, "pca": {"psnr": 30.5}}).splitlines() == [
+        "        psnr  seconds  parameters",
+        "---------------------------------",
+        "model  31.23   12,346   1,234,567",
+        "  pca   30.5                     ",
     ]
 
 

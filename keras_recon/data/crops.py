@@ -1,5 +1,4 @@
 from functools import lru_cache
-from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -16,27 +15,13 @@ class RandomCrops:
         photos: where the crops come from. A photo smaller than the crop is enlarged (bicubic) to cover it.
         size: (height, width) of the crops.
         seed: any integer from 0.
-        cache_bytes: decoded photos stay in memory up to so many bytes in all; the others are decoded each time.
     """
 
-    def __init__(self, photos: Photos, size: tuple[int, int], seed: int, cache_bytes: int = 2**29):
+    def __init__(self, photos: Photos, size: tuple[int, int], seed: int):
         self.photos = photos
         self.size = tuple(size)
         self.seed = seed
-        self._cache = {}
-        self._lock = Lock()
-        self._room = cache_bytes
         self._permutation = lru_cache(maxsize=4)(self._permutation)
-
-    def _photo(self, index):
-        photo = self._cache.get(index)
-        if photo is None:
-            photo = cover(self.photos[index], self.size)
-            with self._lock:  # tf.data calls from several threads
-                if index not in self._cache and photo.nbytes <= self._room:
-                    self._room -= photo.nbytes
-                    self._cache[index] = photo
-        return photo
 
     def _permutation(self, epoch, visit):
         return np.random.default_rng((self.seed, 0, epoch, visit)).permutation(len(self.photos))
@@ -44,7 +29,7 @@ class RandomCrops:
     def __call__(self, epoch: int, index: int) -> np.ndarray:
         """Crop `index` of `epoch`, float32 (height, width, channels) in [0, 1]."""
         visit, position = divmod(index, len(self.photos))
-        photo = self._photo(self._permutation(epoch, visit)[position])
+        photo = cover(self.photos[self._permutation(epoch, visit)[position]], self.size)
         rng = np.random.default_rng((self.seed, 1, epoch, index))
         top, left = (rng.integers(0, have - want + 1) for have, want in zip(photo.shape, self.size))
         crop = photo[top : top + self.size[0], left : left + self.size[1]]

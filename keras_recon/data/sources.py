@@ -59,9 +59,13 @@ def load_folder(folder: Path, channels: int = 3) -> tuple[Photos, Photos]:
 
 
 def folder_photos(folder: Path, validation: bool | None = None, channels: int = 3) -> Photos:
-    """The photographs of a folder, searched recursively: all, or the part for validation or for training."""
-    paths = (p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
-    names = sorted(p.relative_to(folder).as_posix() for p in paths if p.is_file())
+    """The photographs of a folder, searched recursively: all, or the part for validation or for training.
+
+    Hidden files and folders, whose names start with a dot, are left out.
+    """
+    paths = (p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    names = sorted(p.relative_to(folder).as_posix() for p in paths)
+    names = [name for name in names if "/." not in f"/{name}"]
     if validation is not None:
         names = [name for name in names if _is_validation(name) == validation]
     if not names:

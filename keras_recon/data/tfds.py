@@ -13,12 +13,16 @@ def load_tfds(name: str, channels: int = 3, data_dir: str | None = None) -> tupl
     """Training and validation images of a TensorFlow Dataset, downloaded and prepared if `data_dir` lacks it.
 
     Training takes the split `train`; validation the first of `validation`, `val` and `test` that there is, else the
-    last tenth of `train`. Images are read one by one wherever they stand on disk; memory holds 24 bytes for each.
+    last tenth of `train`. The images are those of the feature `image`, or of the only image feature that is no label
+    map; they are read one by one wherever they stand on disk, and memory holds 24 bytes for each. Without a network,
+    tensorflow_datasets tries for minutes before the RuntimeError.
     """
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir)
     except tensorflow_datasets.core.DatasetNotFoundError as error:
         raise ValueError(f"TensorFlow Datasets knows no {name!r} (data_dir={data_dir!r})") from error
+    if not builder.is_prepared():
+        print(f"tfds:{name} is not prepared in {builder.data_path}: downloading", flush=True)
     try:
         builder.download_and_prepare()
     except Exception as error:  # no network, full disk, wrong checksum, manual download: tfds raises many types
@@ -38,15 +42,22 @@ def _split(builder, split: str, channels: int) -> Photos:
     if split not in builder.info.splits:
         raise ValueError(f"tfds:{builder.name} must have the split {split!r}. Received: {list(builder.info.splits)}")
     features = builder.info.features
-    keys = [key for key, feature in features.items() if isinstance(feature, tensorflow_datasets.features.Image)]
-    if not keys:
-        raise ValueError(f"tfds:{builder.name} must have an image feature. Received: {list(features)}")
+    key = _image_key(builder)
     if builder.info.file_format == tensorflow_datasets.core.FileFormat.TFRECORD:
         read = _TFRecords(builder.info.splits[split].filepaths, features).read
     else:
         read = builder.as_data_source(split).__getitem__
     count = builder.info.splits[split].num_examples
-    return Photos(range(count), lambda i: to_channels(read(i)[keys[0]], channels))
+    return Photos(range(count), lambda i: to_channels(read(i)[key], channels))
+
+
+def _image_key(builder) -> str:
+    kinds = tensorflow_datasets.features
+    features = sorted(builder.info.features.items())
+    keys = [k for k, kind in features if isinstance(kind, kinds.Image) and not isinstance(kind, kinds.LabeledImage)]
+    if "image" not in keys and len(keys) != 1:
+        raise ValueError(f"tfds:{builder.name} must have one image feature, or one named 'image'. Received: {keys}")
+    return "image" if "image" in keys else keys[0]
 
 
 class _TFRecords:

@@ -37,6 +37,37 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, photo):
     np.testing.assert_array_equal(read_photo(tmp_path / "photo.png", 1)[..., 0], photo[..., 0])
 
 
+@pytest.mark.parametrize(
+    "values, received",
+    [
+        (np.array([[0.0, 255.0]], "float32"), "values from 0.0 to 255.0"),
+        (np.array([[-0.5, 0.5]], "float32"), "values from -0.5 to 0.5"),
+        (np.array([[0.0, np.nan]], "float32"), "values from nan to nan"),
+        (np.array([[0, 65536]], "int32"), "values from 0 to 65536"),
+        (np.array([[-1, 9]], "int32"), "values from -1 to 9"),
+    ],
+)
+def test_pixels_out_of_range_are_refused(tmp_path, values, received):
+    Image.fromarray(values).save(tmp_path / "photo.tiff")
+    with pytest.raises(ValueError, match=rf"Cannot read the image .*photo\.tiff: .*Received: {received}"):
+        read_photo(tmp_path / "photo.tiff", 1)
+
+
+def test_float_pixels_from_0_to_1(tmp_path):
+    Image.fromarray(np.array([[0.0, 0.5, 1.0]], "float32")).save(tmp_path / "photo.tiff")
+    assert read_photo(tmp_path / "photo.tiff", 1)[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_shown_over_white_or_kept(tmp_path, mode):
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 255))  # black, the right half transparent
+    image.putpixel((1, 0), (0, 0, 0, 0))
+    image.convert(mode).save(tmp_path / "photo.png")
+    for channels in (1, 3):
+        assert read_photo(tmp_path / "photo.png", channels)[0, :, 0].tolist() == [0, 255]
+    assert read_photo(tmp_path / "photo.png", 4)[0, :, 3].tolist() == [255, 0]
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_every_mode_becomes_the_channels_asked_for(tmp_path, photo, mode, channels):
@@ -49,3 +80,16 @@ def test_photos_read_by_key():
     photos = Photos("abc", lambda key: np.full((2, 2, 1), ord(key), "uint8"))
     assert len(photos) == 3
     assert [photo[0, 0, 0] for photo in photos] == [97, 98, 99]
+
+
+def test_decoded_photos_are_kept_up_to_the_limit():
+    reads = []
+
+    def read(key):
+        reads.append(key)
+        return np.zeros((10, 10, 3), "uint8")
+
+    photos = Photos(range(4), read, cache_bytes=650)  # room for two photos of 300 bytes
+    for _ in range(10):
+        list(photos)
+    assert len(reads) == 2 + 2 * 10

@@ -34,6 +34,14 @@ def test_resuming_gives_the_batches_of_an_uninterrupted_run(photos):
     assert not np.array_equal(whole[0], whole[3])  # the epochs differ
 
 
+def test_all_pipelines_share_what_is_decoded():
+    reads = []
+    photos = Photos(range(6), lambda i: reads.append(i) or np.zeros((20, 20, 3), "uint8"))
+    for seed in (0, 1):
+        arrays(training_batches(photos, SHAPE, batch_size=6, steps_per_epoch=2, epochs=1, seed=seed))
+    assert sorted(reads) == list(range(6))
+
+
 def test_validation_is_the_same_each_time_and_covers_every_photo(photos):
     batches = validation_batches(photos[1], SHAPE, batch_size=32, limit=50)
     first, second = arrays(batches), arrays(batches)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_recon.data import load_photos
+from keras_recon.data import folder_photos, load_photos
 
 
 def save_photos(folder, names):
@@ -27,6 +27,12 @@ def test_folder_with_train_and_val(tmp_path):
     training, validation = load_photos(str(tmp_path))
     assert training.keys == ["a.png", "deep/b.PNG"] and validation.keys == ["c.jpg"]
     assert training[1].shape == (16, 16, 3)
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path):
+    folder = tmp_path / ".photos"  # hidden itself, but asked for
+    save_photos(folder, ["a.png", ".b.png", ".thumbs/a.png", "deep/.thumbs/deep/a.png", "deep/.c.png"])
+    assert folder_photos(folder).keys == ["a.png"]
 
 
 def test_adding_a_file_moves_no_other(tmp_path):

@@ -1,21 +1,29 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from settings import RunConfig, parse
+from settings import RunConfig, parse, setting
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "train_vit.py"
 
 
-def parsed(*argv):
-    return parse(RunConfig, list(argv), "model", {"epochs": 2, "batch_size": 4}, "")
+@dataclass(frozen=True)
+class ModelConfig(RunConfig):
+    patch_size: int | None = setting(None, "")
+    latent_dim: int = setting(12, "")
+    dropout_rate: float = setting(0.0, "")
 
 
-def refusal(capsys, *argv):
+def parsed(*argv, config_class=ModelConfig):
+    return parse(config_class, list(argv), "model", {"epochs": 2, "batch_size": 4}, "")
+
+
+def refusal(capsys, *argv, **kwargs):
     with pytest.raises(SystemExit) as exit_:
-        parsed(*argv)
+        parsed(*argv, **kwargs)
     assert exit_.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
 
@@ -31,11 +39,23 @@ def test_defaults_smoke_and_explicit_settings():
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["--image-size", "big"], "Received: big"),
-        (["--image-size", "0"], "Received: 0"),
-        (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--image-size", "big"], "--image-size must be as 64 or 64x96. Received: image_size='big'"),
+        (["--image-size", "0"], "Received: image_size='0'"),
+        (["--image-size", "64x"], "Received: image_size='64x'"),
+        (["--epochs", "0"], "--epochs must be at least 1. Received: epochs=0"),
         (["--batch-size", "many"], "invalid int value: 'many'"),
-        (["--warmup-steps", "5000"], "Received: 5000"),
+        (["--warmup-steps", "5000"], "Received: warmup_steps=5000"),
+        (["--learning-rate", "nan"], "--learning-rate must be finite, from 0. Received: learning_rate=nan"),
+        (["--learning-rate=-1e-3"], "Received: learning_rate=-0.001"),
+        (["--weight-decay", "inf"], "Received: weight_decay=inf"),
+        (["--ema-momentum", "1"], "--ema-momentum must be from 0 to below 1. Received: ema_momentum=1.0"),
+        (["--seed=-1"], "Received: seed=-1"),
+        (["--data", "nowhere"], "a folder of images. Received: data='nowhere'"),
+        (["--data", "tfds:"], "Received: data='tfds:'"),
+        (["--dropout-rate", "1"], "Received: dropout_rate=1.0"),
+        (["--latent-dim", "0"], "Received: latent_dim=0"),
+        (["--patch-size", "0"], "Received: patch_size=0"),
+        (["--patch-size", "8", "--image-size", "64x20"], "height and width (64 and 20). Received: patch_size=8"),
         (["--channels", "2"], "invalid choice: 2"),
         (["--resume"], "--resume needs --run-name"),
         (["--nonsense"], "--nonsense"),
@@ -43,6 +63,16 @@ def test_defaults_smoke_and_explicit_settings():
 )
 def test_mistakes_are_named(capsys, argv, message):
     assert message in refusal(capsys, *argv)
+
+
+@pytest.mark.parametrize("name", ["/a", "../a", "a/../b", "a//b", "a/", "./a", ".a", "a\n", "a b", "a\\b"])
+def test_names_that_lead_elsewhere_are_refused(capsys, name):
+    assert f"Received: run_name={name!r}" in refusal(capsys, "--run-name", name)
+
+
+@pytest.mark.parametrize("name", ["a", "comparison/vit-seed0", "vit+l1_2.5", "größer"])
+def test_names_may_group_runs(name):
+    assert parsed("--run-name", name)[0].run_dir == Path("saved_models", name)
 
 
 def test_resume_takes_the_runs_settings(tmp_path, capsys):
@@ -54,8 +84,12 @@ def test_resume_takes_the_runs_settings(tmp_path, capsys):
     assert "exists: choose another --run-name" in refusal(capsys, *where)
     assert parsed(*where, "--resume") == (config, True)
     assert "epochs=9. Received: epochs=8" in refusal(capsys, *where, "--resume", "--epochs", "8")
+    assert "of a run of this script" in refusal(capsys, *where, "--resume", config_class=RunConfig)
     (config.run_dir / "metrics.json").touch()
     assert "is finished" in refusal(capsys, *where, "--resume")
+    for damaged in ("", "[1]", "{", "{}"):
+        (config.run_dir / "config.json").write_text(damaged)
+        assert f"Received: {config.run_dir / 'config.json'}" in refusal(capsys, *where, "--resume")
 
 
 def test_help_and_mistakes_are_answered_before_the_heavy_imports():

@@ -5,6 +5,8 @@ import pytest
 import train_autoencoder
 from examples.test_train_vit import arguments
 
+from keras_recon.models import ConvAutoencoder
+
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 
 
@@ -18,6 +20,15 @@ def test_a_smoke_run(tmp_path):
     assert keras.saving.load_model(run / "model.keras").filters == (8, 8)
 
 
-def test_filters_that_are_no_numbers_are_named(tmp_path):
-    with pytest.raises(SystemExit, match="filters='8;8'"):
+def test_filters_that_are_no_numbers_are_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
         train_autoencoder.main(arguments(tmp_path, "wrong", "--filters", "8;8"))
+    assert "filters='8;8'" in capsys.readouterr().err
+
+
+def test_help_names_the_default_variants_sizes(capsys):
+    with pytest.raises(SystemExit):
+        train_autoencoder.main(["--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert ConvAutoencoder.variants["micro"] == {"filters": (32, 64, 128), "num_blocks": 1}
+    assert "(micro: 32,64,128)" in words and "(micro: 1)" in words

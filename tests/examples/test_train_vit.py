@@ -1,5 +1,7 @@
+import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 import train_vit
 from PIL import Image
+
+from keras_recon.models import ViTReconstructor
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 SCRIPT = Path(train_vit.__file__)
@@ -39,6 +43,7 @@ def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
     results = json.loads((run / "metrics.json").read_text())["results"]
     assert results["model"]["psnr"] > results["pca"]["psnr"] > results["mean"]["psnr"]
     assert results["model"]["latent values"] == results["pca"]["latent values"]
+    assert 0 < results["model"]["trainable parameters"] < results["model"]["parameters"]
     with Image.open(run / "reconstructions.png") as picture:
         assert picture.width > 300
     printed = capsys.readouterr().out
@@ -57,15 +62,62 @@ def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
 @pytest.mark.parametrize(
     "more, message",
     [
-        (["--patch-size", "5"], "patch_size=5"),
-        (["--data", "nowhere"], "data='nowhere'"),
+        (["--num-heads", "3"], "num_heads=3"),  # refused by the model
         (["--loss", "huber"], "loss='huber'"),
+        (["--learning-rate", "1e30", "--no-linear-path"], "NaN"),  # by the training
+        (["--data", "photos"], "Cannot read the image photos/train/a.png: cannot identify"),  # by tf.data
     ],
 )
-def test_what_only_the_package_can_know_gets_one_sentence_too(tmp_path, more, message):
-    with pytest.raises(SystemExit, match=message):
+def test_a_run_that_fails_says_why_and_leaves_its_name_free(tmp_path, capsys, monkeypatch, more, message):
+    monkeypatch.chdir(tmp_path)
+    for part in ("train", "val"):
+        Path("photos", part).mkdir(parents=True)
+        Image.new("RGB", (16, 16)).save(Path("photos", part, "b.png"))
+    Path("photos/train/a.png").write_text("no image")
+    with pytest.raises(SystemExit) as exit_:
         train_vit.main(arguments(tmp_path, "wrong", *more))
-    assert not (tmp_path / "models").exists()
+    assert exit_.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+    assert not (tmp_path / "models" / "wrong").exists() and not (tmp_path / "runs" / "wrong").exists()
+
+
+def test_a_failure_after_an_epoch_leaves_what_resumes(tmp_path, monkeypatch):
+    def train(*args, run_dir, **kwargs):
+        (run_dir / "log.csv").write_text("epoch\n0\n")
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("keras_recon.training.train", train)
+    with pytest.raises(SystemExit):
+        train_vit.main(arguments(tmp_path, "late"))
+    assert (tmp_path / "models" / "late" / "config.json").exists()
+
+
+def test_a_folder_that_was_there_before_a_failure_stays(tmp_path):
+    notes = tmp_path / "models" / "wrong" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.touch()
+    with pytest.raises(SystemExit):
+        train_vit.main(arguments(tmp_path, "wrong", "--loss", "huber"))
+    assert notes.exists()
+
+
+def test_help_names_the_default_variants_sizes(capsys):
+    with pytest.raises(SystemExit):
+        train_vit.main(["--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    for name, value in ViTReconstructor.variants["micro"].items():
+        assert re.search(rf"--{name.replace('_', '-')} [A-Z_]+ [^()]+ \(micro: {value}\)", words), name
+
+
+@pytest.mark.slow
+def test_the_default_recipe_keeps_the_start_at_pca(tmp_path):
+    options = ["--epochs", "1", "--steps-per-epoch", "100", "--warmup-steps", "99"]  # the first epoch of the default
+    train_vit.main([*arguments(tmp_path, "one")[1:], *options])
+    run = tmp_path / "models" / "one"
+    pca = json.loads((run / "metrics.json").read_text())["results"]["pca"]["psnr"]
+    with open(run / "log.csv", newline="") as file:
+        assert float(next(csv.DictReader(file))["val_psnr"]) >= pca
 
 
 @pytest.mark.slow
