@@ -9,10 +9,15 @@ from settings import RunConfig, parse, run, setting
 class AutoencoderConfig(RunConfig):
     """A training run of `keras_recon.models.ConvAutoencoder`."""
 
+    # As many crops as the other scripts, in smaller batches: from 4,800 crops in batches of 32, 16 and 8 it learned
+    # 0.10, 0.31 and 0.62 dB over PCA.
+    batch_size: int = setting(8, "images per step")
+    steps_per_epoch: int = setting(400, "training steps per epoch")
+    warmup_steps: int = setting(200, "steps until the peak learning rate")
     variant: str = setting("micro", "size of the model", choices=("micro", "small", "base"))
     latent_dim: int = setting(12, "latent values per position of the coarsest level")
     filters: str | None = setting(
-        None, "channels per level, fine to coarse, in place of the variant's (micro: 32,64,128)"
+        None, "channels per level, fine to coarse, in place of the variant's (micro: 16,64,160)"
     )
     num_blocks: int | None = setting(None, "residual blocks per level, in place of the variant's (micro: 1)")
     normalization: str = setting("batch", "of the blocks", choices=("batch", "layer", "group", "none"))
@@ -28,7 +33,7 @@ class AutoencoderConfig(RunConfig):
             try:
                 options["filters"] = tuple(int(width) for width in self.filters.split(","))
             except ValueError:
-                raise ValueError(f"`filters` must be as 32,64,128. Received: filters={self.filters!r}") from None
+                raise ValueError(f"`filters` must be as 16,64,160. Received: filters={self.filters!r}") from None
         return {**options, "seed": self.seed}
 
 

@@ -1,4 +1,5 @@
 import csv
+import itertools
 
 import keras
 import numpy as np
@@ -125,7 +126,7 @@ def test_gradual_unfreezing_frees_the_blocks_from_the_last_to_the_first(tmp_path
     pretrained.fit(images, images, batch_size=2, epochs=4, verbose=0, callbacks=callbacks)
     moved = [
         {depths[path] for path in before if not np.array_equal(before[path], after[path])}
-        for before, after in zip(snapshots, snapshots[1:])
+        for before, after in itertools.pairwise(snapshots)
     ]
     assert moved == [{2}, {1, 2}, {0, 1, 2}]
     run(tmp_path, pretrained)  # `train` adds the callback itself

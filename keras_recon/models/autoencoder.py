@@ -37,7 +37,7 @@ class ConvAutoencoder(Reconstructor):
     """
 
     variants: typing.ClassVar = {
-        "micro": {"filters": (32, 64, 128), "num_blocks": 1},
+        "micro": {"filters": (16, 64, 160), "num_blocks": 1},
         "small": {"filters": (64, 128, 256), "num_blocks": 2},
         "base": {"filters": (128, 256, 512), "num_blocks": 3},
     }
@@ -45,7 +45,7 @@ class ConvAutoencoder(Reconstructor):
     def __init__(
         self,
         image_shape: tuple[int, int, int] = (64, 64, 3),
-        filters: tuple[int, ...] = (32, 64, 128),
+        filters: tuple[int, ...] = (16, 64, 160),
         latent_dim: int = 12,
         num_blocks: int = 1,
         normalization: str = "batch",

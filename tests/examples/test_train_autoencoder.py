@@ -30,5 +30,5 @@ def test_help_names_the_default_variants_sizes(capsys):
     with pytest.raises(SystemExit):
         train_autoencoder.main(["--help"])
     words = " ".join(capsys.readouterr().out.split())
-    assert ConvAutoencoder.variants["micro"] == {"filters": (32, 64, 128), "num_blocks": 1}
-    assert "(micro: 32,64,128)" in words and "(micro: 1)" in words
+    assert ConvAutoencoder.variants["micro"] == {"filters": (16, 64, 160), "num_blocks": 1}
+    assert "(micro: 16,64,160)" in words and "(micro: 1)" in words

@@ -1,8 +1,13 @@
 import json
+import os
+import subprocess
+import sys
 
 import keras
+import numpy as np
 import pytest
 import train_pretrained
+from contracts import random_images
 from examples.test_train_vit import arguments
 from models.tiny_backbones import save_as_hugging_face, tiny_backbone
 
@@ -24,6 +29,12 @@ def test_a_smoke_run_resizes_a_preset_and_delivers_lora_merged(tmp_path, preset,
     assert results["model"]["psnr"] > results["pca"]["psnr"] - 0.05 > results["mean"]["psnr"]
     model = keras.saving.load_model(run / "model.keras")
     assert model.image_shape == (32, 32, 3) and model.feature_layers == (1, 3) and model.strategy == "frozen"
+    if keras.backend.backend() != "torch":
+        import tensorflow as tf
+
+        images = random_images(2, 32, 32, 3)
+        served = tf.saved_model.load(str(run / "savedmodel")).serve(images)
+        np.testing.assert_allclose(served, model.predict(images, verbose=0), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -39,4 +50,16 @@ def test_mistakes_end_in_one_sentence_and_nothing_half_written(tmp_path, preset,
         train_pretrained.main(arguments(tmp_path, "wrong", "--preset", preset, *more))
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("hub", ["vit_base_patch16_224_imagenet", "hf://google/vit-base-patch16-224"])
+def test_a_hub_out_of_reach_ends_in_one_sentence(tmp_path, hub):
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1", "KERAS_HOME": str(tmp_path / "keras")}
+    caches = {"HF_HOME": str(tmp_path / "hf"), "KAGGLEHUB_CACHE": str(tmp_path / "kaggle")}
+    command = [sys.executable, train_pretrained.__file__, *arguments(tmp_path, "out", "--preset", hub)]
+    done = subprocess.run(command, env={**os.environ, **nowhere, **caches}, capture_output=True, text=True)
+    assert done.returncode == 2
+    sentence = done.stderr.splitlines()[-1]
+    assert sentence.startswith("error: `preset` must be") and f"preset={hub!r}" in sentence
     assert not (tmp_path / "models").exists()
