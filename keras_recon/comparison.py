@@ -128,7 +128,9 @@ def compare(
         rows[label] = {"psnr": rows[label]["psnr"], **over, **rows[label], **_training(seeds)}
     rows["pca"] |= {"latent values": math.prod(pca.latent_shape), "compression ratio": pca.compression_ratio}
     rows["mean"] = evaluate(mean_patch(pca), batches)
-    chosen = images[np.linspace(0, len(images), min(PICTURES, len(images)), endpoint=False).astype(int)]
+    # At random: evenly spread over a grid, they could all be the corners of photos.
+    chosen = np.random.default_rng(0).choice(len(images), min(PICTURES, len(images)), replace=False)
+    chosen = images[np.sort(chosen)]
     outputs = {label: ops.convert_to_numpy(system.model(chosen)) for label, system in systems.items()}
     best = max((label for label in systems if systems[label].bytes), key=lambda label: rows[label]["psnr"])
     remarks, curves = [], {}

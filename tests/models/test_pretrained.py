@@ -45,7 +45,7 @@ def layer_norm(x):
 def test_features_are_the_outputs_of_the_chosen_blocks():
     images = random_images(2, 16, 16, 3)
     model = tiny("dinov2", feature_layers=(0, 2, 3), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
-    pyramid = keras.Model(model.backbone.inputs, model.backbone.pyramid_outputs)
+    pyramid = keras.Model(model.backbone.inputs, dict(model.backbone.pyramid_outputs))
     outputs = pyramid.predict((images - model.mean) / np.array(model.std, "float32"), verbose=0)
     expected = [layer_norm(outputs[name])[:, 2:].reshape(2, 4, 4, 8) for name in ("stem", "stage2", "stage3")]
     features = ops.convert_to_numpy(model.features(images))
