@@ -33,8 +33,8 @@ def test_a_smoke_run_resizes_a_preset_and_delivers_lora_merged(tmp_path, preset,
         import tensorflow as tf
 
         images = random_images(2, 32, 32, 3)
-        served = tf.saved_model.load(str(run / "savedmodel")).serve(images)
-        np.testing.assert_allclose(served, model.predict(images, verbose=0), atol=1e-5)
+        served = tf.saved_model.load(str(run / "savedmodel"))
+        np.testing.assert_allclose(served.serve(images), model.predict(images, verbose=0), atol=1e-5)
 
 
 @pytest.mark.parametrize(
