@@ -23,7 +23,7 @@ def tiny(family="vit", image_shape=(16, 16, 3), **changes):
     [
         {},
         {"linear_path": False, "feature_layers": (0, 2), "decoder": "linear", "strategy": "last:1"},
-        {"family": "dinov2", "decoder": "conv", "mean": (0.4, 0.5, 0.6), "strategy": "lora:2"},
+        {"family": "dinov2", "decoder": "conv", "mean": (0.4, 0.5, 0.6), "strategy": "last:2"},
     ],
 )
 def test_contract(changes, tmp_path):
