@@ -68,7 +68,7 @@ def parse(argv: list[str] | None) -> tuple[Plan, list[Job]]:
     group = parser.add_argument_group("settings of every run", "What is not given is as in the first SPEC's folder.")
     for field in dataclasses.fields(RunConfig):
         if field.name in (*SHARED, "epochs"):
-            settings._add(group, field)
+            settings.add_setting(group, field)
     args = parser.parse_args(argv)
     try:
         return _plan(args)

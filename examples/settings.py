@@ -93,7 +93,7 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, smo
     """
     parser = argparse.ArgumentParser(description=description, argument_default=argparse.SUPPRESS)
     for f in dataclasses.fields(config_class):
-        _add(parser, f)
+        add_setting(parser, f)
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that shows that all works")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run --run-name")
     given = vars(parser.parse_args(argv))
@@ -176,7 +176,8 @@ def run(config: RunConfig, resume: bool, build_model):
         print(f'KERAS_BACKEND=tensorflow python -c "{code}"')
 
 
-def _add(parser, f):
+def add_setting(parser, f):
+    """Add the flag of a configuration's field to a parser or a group of its arguments."""
     flag = "--" + f.name.replace("_", "-")
     kwargs = {key: value for key, value in f.metadata.items() if key != "help"}
     text = f.metadata["help"] + ("" if f.default in (None, MISSING) else f" (default: {f.default})")

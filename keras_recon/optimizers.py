@@ -27,12 +27,13 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         if not self.built:
             self.frozen_below = self.add_variable((), "zeros", dtype="int32", name="frozen_below")
             self._depths = [self.depths.get(variable.path) for variable in variables]
+            self._top = max(self.depths.values(), default=0)
         super().build(variables)
 
     def update_step(self, gradient, variable, learning_rate):
         depth = self._depths[self._get_variable_index(variable)]
         if depth is not None:
-            learning_rate = learning_rate * self.scale * self.decay ** (max(self.depths.values()) - depth)
+            learning_rate = learning_rate * self.scale * self.decay ** (self._top - depth)
             learning_rate = ops.where(self.frozen_below > depth, 0.0, learning_rate)
         super().update_step(gradient, variable, learning_rate)
 

@@ -108,7 +108,8 @@ class LoRAState(keras.layers.Layer):
 
 def merged_kernels(backbone: keras.Model) -> dict[str, np.ndarray]:
     """The kernels with LoRA, by path, with the updates added; the rank and Keras's default alpha cancel."""
-    to_numpy = keras.ops.convert_to_numpy
-    groups = [[to_numpy(v).astype("float32") for v in group] for group in lora_variables(backbone)]
-    paths = [kernel.path for kernel, _, _ in lora_variables(backbone)]
-    return {path: kernel + a @ b for path, (kernel, a, b) in zip(paths, groups)}
+    merged = {}
+    for group in lora_variables(backbone):
+        kernel, a, b = (keras.ops.convert_to_numpy(variable).astype("float32") for variable in group)
+        merged[group[0].path] = kernel + a @ b
+    return merged

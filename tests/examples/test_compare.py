@@ -1,18 +1,15 @@
 import dataclasses
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import compare
 import jobs
 import pytest
 import skimage.data
+from examples.test_settings import check_answers_before_the_heavy_imports
 from jobs import Job, Spec
 from PIL import Image
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
-SCRIPT = Path(compare.__file__)
 VIT, CONV = "vit --smoke --patch-size 4 --latent-dim 3", "conv=autoencoder --smoke --latent-dim 3"
 SMALL = ["--image-size", "16", "--batch-size", "4", "--steps", "6", "--epochs", "2", "--name", "small"]
 
@@ -99,12 +96,7 @@ def test_steps_that_fill_minutes(tmp_path):
 
 
 def test_help_and_mistakes_are_answered_before_the_heavy_imports():
-    for argument, code in (("--help", 0), ("vit --patch-size no", 2)):
-        blocked = f"import sys; sys.modules['keras'] = sys.modules['numpy'] = None; sys.argv = ['', {argument!r}]"
-        run = f"{blocked}; sys.path.insert(0, {str(SCRIPT.parent)!r}); import compare; compare.main()"
-        done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True)
-        assert done.returncode == code, done.stderr
-    assert "invalid int value" in done.stderr
+    check_answers_before_the_heavy_imports("compare", "vit --patch-size no")
 
 
 def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from settings import RunConfig, parse, setting
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "train_vit.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,15 @@ def test_resume_takes_the_runs_settings(tmp_path, capsys):
         assert f"Received: {config.run_dir / 'config.json'}" in refusal(capsys, *where, "--resume")
 
 
-def test_help_and_mistakes_are_answered_before_the_heavy_imports():
-    for argument, code in (("--help", 0), ("--epochs=none", 2)):
+def check_answers_before_the_heavy_imports(script: str, mistake: str):
+    """`--help` and a number that is none are answered by an example that can import neither Keras nor NumPy."""
+    for argument, code in (("--help", 0), (mistake, 2)):
         blocked = f"import sys; sys.modules['keras'] = sys.modules['numpy'] = None; sys.argv = ['', {argument!r}]"
-        run = f"{blocked}; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_vit; train_vit.main()"
+        run = f"{blocked}; sys.path.insert(0, {str(EXAMPLES)!r}); import {script}; {script}.main()"
         done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True)
         assert done.returncode == code, done.stderr
     assert "invalid int value" in done.stderr
+
+
+def test_help_and_mistakes_are_answered_before_the_heavy_imports():
+    check_answers_before_the_heavy_imports("train_vit", "--epochs=none")
