@@ -139,7 +139,7 @@ def run(config: RunConfig, resume: bool, build_model):
     import keras  # from here on imports take seconds
     import tensorflow as tf
 
-    from keras_recon import data, losses, models, report, training
+    from keras_recon import data, files, losses, models, report, training
 
     options = dataclasses.asdict(config)
     shared = {"run_dir": config.run_dir, "log_dir": config.log_dir, "config": options}
@@ -151,7 +151,7 @@ def run(config: RunConfig, resume: bool, build_model):
         photos = data.load_photos(config.data, config.channels, config.data_dir)
         model = build_model(models)
         if not resume:
-            report.write_json(config.run_dir / "config.json", options)
+            files.write_json(config.run_dir / "config.json", options)
         chosen = {name: options[name] for name in TRAINING_OPTIONS if name in options}
         training.train(model, *photos, **shared, **chosen)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
@@ -170,10 +170,8 @@ def run(config: RunConfig, resume: bool, build_model):
         print(path)
     print(f"tensorboard --logdir {config.logs}")
     if keras.backend.backend() == "torch":
-        code = "import keras; from keras_recon.export import export_savedmodel; export_savedmodel("
-        code += f"keras.saving.load_model('{config.run_dir}/model.keras'), '{config.run_dir}/savedmodel')"
         print("No SavedModel from the torch backend; the .keras file exports under TensorFlow:")
-        print(f'KERAS_BACKEND=tensorflow python -c "{code}"')
+        print(f"KERAS_BACKEND=tensorflow python {Path(__file__).with_name('export.py')} {config.run_dir}")
 
 
 def add_setting(parser, f):

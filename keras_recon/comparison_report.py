@@ -8,8 +8,8 @@ from PIL import Image
 
 from keras_recon.comparison import Comparison, Run
 from keras_recon.figures import save_convergence, save_grid, save_rate
-from keras_recon.files import replacing
-from keras_recon.report import results_table, write_json
+from keras_recon.files import replacing, write_json
+from keras_recon.report import results_table
 
 FIGURES = {
     "convergence": "Quality on the validation crops against training time and steps",

@@ -1,29 +1,127 @@
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
+import numpy as np
 
-from keras_recon.files import replacing
+from keras_recon.files import replacing, write_json
 from keras_recon.models import Reconstructor
+from keras_recon.parity import certify
+from keras_recon.serving import photo_signatures
 
 
-def export_savedmodel(model: Reconstructor, path: str | Path):
-    """Write a TensorFlow SavedModel whose `serve` maps images (batch, *image_shape) in [0, 1] to reconstructions.
+def export_model(
+    model: Reconstructor,
+    folder: str | Path,
+    formats: Sequence[str],
+    images: np.ndarray,
+    clean: np.ndarray | None = None,
+) -> dict:
+    """Write a model for use, each format as the file that `FORMATS` names, and the certificate `parity.json`.
 
-    Any batch size; it runs without keras_recon. Works from the TensorFlow and JAX backends.
+    `keras` is the model without its optimizer: `keras.saving.load_model` then needs no loss or metric.
+
+    `savedmodel` is for TensorFlow alone, without Keras or keras_recon. Its signatures take any batch size: `serve`,
+    which is `serving_default` too, takes and gives float images (batch, *image_shape) in [0, 1]; `encode` gives latents
+    (batch, *latent_shape), and `decode` takes them, where the model has no skips; `reconstruct_uint8` and
+    `reconstruct_bytes` take whole photos, see `keras_recon.serving.photo_signatures`.
+
+    `onnx` and `litert` are `serve`, with any batch size, for ONNX Runtime and LiteRT. They need
+    `pip install "keras_recon[export]"` and the TensorFlow backend; onnx needs a float32 model.
+
+    Every file is loaded again and compared with `model` on `images`, see `keras_recon.parity.certify`. If one of them
+    differs too much, nothing is written.
+
+    Args:
+        model: trained.
+        folder: where to.
+        formats: some of "keras", "savedmodel", "onnx" and "litert".
+        images, clean: float images (images, *image_shape) in [0, 1] and, for PSNR, what they should become.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        ValueError: of an unknown format.
+        RuntimeError: the backend cannot write a format, or a file does not answer as the model does.
+        ImportError: a format needs a package that is not installed.
     """
-    if keras.backend.backend() == "torch":
-        raise RuntimeError(
-            "A SavedModel cannot be exported from the torch backend; save a .keras file, then load and export it under "
-            "KERAS_BACKEND=tensorflow"
-        )
-    with replacing(path) as temporary:
-        signature = [keras.InputSpec(shape=(None, *model.image_shape), dtype="float32")]
-        model.merged().export(str(temporary), verbose=False, input_signature=signature)
+    for name in formats:
+        if name not in FORMATS:
+            raise ValueError(f"`formats` must be some of {list(FORMATS)}. Received: {name!r}")
+        if keras.backend.backend() not in FORMATS[name].backends:
+            raise RuntimeError(
+                f"{name} cannot be exported from the {keras.backend.backend()} backend; save a .keras file, then load "
+                "and export it under KERAS_BACKEND=tensorflow"
+            )
+    folder, merged = Path(folder), model.merged()
+    with ExitStack() as stack:
+        paths = {name: stack.enter_context(replacing(folder / FORMATS[name].file)) for name in formats}
+        for name, path in paths.items():
+            FORMATS[name].write(merged, str(path))
+        certificate = certify(model, paths, images, clean)
+    write_json(folder / "parity.json", certificate)
+    return certificate
 
 
-def save_model(model: Reconstructor, path: str | Path):
-    """Write the model for use, without its optimizer: `load_model` then needs no loss or metric."""
-    model = model.merged()
+def _write_keras(model, path):
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
     copy.save(path)
+
+
+def _write_savedmodel(model, path):
+    images = _images_spec(model)
+    latents = keras.InputSpec(shape=(None, *model.latent_shape), dtype="float32", name="latents")
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    # The first one becomes `serving_default` as well.
+    serve = archive.add_endpoint("serve", lambda images: model(images, training=False), [images])
+    archive.add_endpoint("encode", lambda images: model.encode(images, training=False), [images])
+    if not getattr(model, "skips", False):
+        archive.add_endpoint("decode", lambda latents: model.decode(latents, training=False), [latents])
+    for name, function in photo_signatures(serve, model.image_shape).items():
+        archive.add_endpoint(name, function)
+    archive.write_out(path, verbose=False)
+
+
+def _write_onnx(model, path):
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")  # of TensorFlow's exact GELU; tf2onnx knows its complement only
+    class Erfc:
+        @classmethod
+        def version_9(cls, graph, node, **kwargs):
+            one = graph.make_const(f"{node.name}_one", np.array(1, "float32"))
+            negative = graph.make_node("Neg", node.input)
+            erf = graph.make_node("Erf", negative.output)
+            node.type = "Add"
+            graph.replace_inputs(node, [one.output[0], erf.output[0]])
+
+    model.export(path, format="onnx", verbose=False, input_signature=[_images_spec(model)])
+
+
+def _write_litert(model, path):
+    model.export(path, format="litert", verbose=False, input_signature=[_images_spec(model)])
+
+
+def _images_spec(model):
+    return keras.InputSpec(shape=(None, *model.image_shape), dtype="float32", name="images")
+
+
+class Format(NamedTuple):
+    """The file of a format, the backends that can write it and the function that does."""
+
+    file: str
+    backends: tuple[str, ...]
+    write: Callable[[Reconstructor, str], None]
+
+
+FORMATS = {
+    "keras": Format("model.keras", ("tensorflow", "jax", "torch"), _write_keras),
+    "savedmodel": Format("savedmodel", ("tensorflow", "jax"), _write_savedmodel),
+    "onnx": Format("model.onnx", ("tensorflow",), _write_onnx),
+    "litert": Format("model.tflite", ("tensorflow",), _write_litert),
+}

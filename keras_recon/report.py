@@ -1,5 +1,4 @@
 import csv
-import json
 import math
 import os
 import platform
@@ -11,8 +10,8 @@ import numpy as np
 from keras_recon import data
 from keras_recon.callbacks import log_final
 from keras_recon.evaluation import baselines, evaluate
-from keras_recon.export import export_savedmodel, save_model
-from keras_recon.files import replacing
+from keras_recon.export import FORMATS, export_model
+from keras_recon.files import replacing, write_json
 from keras_recon.metrics import psnr
 from keras_recon.models import Reconstructor
 
@@ -20,7 +19,7 @@ from keras_recon.models import Reconstructor
 def finish_run(
     model: Reconstructor, training: data.Photos, validation: data.Photos, *, run_dir: Path, log_dir: Path, config: dict
 ) -> dict[str, dict]:
-    """Write what a finished run leaves: the model, the SavedModel, figures and pictures.
+    """Write what a finished run leaves: the model, the SavedModel and their certificate, figures and pictures.
 
     Args:
         model: trained.
@@ -46,10 +45,9 @@ def finish_run(
     results = {"model": {**scores, "seconds": seconds, **parameters, **size}}
     for name, baseline in baselines(model, fitting_batches, validation_batches).items():
         results[name] = {**baseline, **(size if name == "pca" else {})}
-    save_model(model, run_dir / "model.keras")
-    if keras.backend.backend() != "torch":
-        export_savedmodel(model, run_dir / "savedmodel")
     degraded, clean = data.spread(validation_batches, 6)
+    formats = [name for name in ("keras", "savedmodel") if keras.backend.backend() in FORMATS[name].backends]
+    export_model(model, run_dir, formats, degraded, clean)
     outputs = keras.ops.convert_to_numpy(model(degraded, training=False))
     save_reconstructions(run_dir / "reconstructions.png", degraded, clean, outputs)
     count = sum(len(clean) for _, clean in validation_batches)
@@ -70,12 +68,6 @@ def finish_run(
     log_final(log_dir, scores)
     write_json(run_dir / "metrics.json", {"results": results, "protocol": protocol})  # last: it says "finished"
     return results
-
-
-def write_json(path: str | Path, content: dict):
-    """Write `content` as indented JSON, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def results_table(results: dict[str, dict]) -> str:

@@ -1,6 +1,8 @@
+import json
+
 import pytest
 
-from keras_recon.files import replacing
+from keras_recon.files import replacing, write_json
 
 
 def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
@@ -30,3 +32,8 @@ def test_a_folder_replaces_a_folder(tmp_path):
             temporary.mkdir()
             (temporary / name).touch()
     assert [p.name for p in tmp_path.rglob("*")] == ["folder", "new"]
+
+
+def test_json(tmp_path):
+    write_json(tmp_path / "a" / "b.json", {"psnr": 30.0})
+    assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"psnr": 30.0}

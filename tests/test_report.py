@@ -1,11 +1,9 @@
-import json
-
 import numpy as np
 import pytest
 from contracts import random_images
 from PIL import Image
 
-from keras_recon.report import results_table, save_reconstructions, write_json
+from keras_recon.report import results_table, save_reconstructions
 
 
 def test_table():
@@ -29,8 +27,3 @@ def test_picture(tmp_path, channels):
             assert len(np.unique(np.asarray(picture.convert("L")))) > 50
     assert sizes[1][0] > sizes[0][0]  # a column more for the degraded input
     assert [p.name for p in tmp_path.iterdir()] == ["picture.png"]
-
-
-def test_json(tmp_path):
-    write_json(tmp_path / "a" / "b.json", {"psnr": 30.0})
-    assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"psnr": 30.0}

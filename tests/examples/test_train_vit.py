@@ -36,7 +36,7 @@ def arguments(folder, name, *more):
 def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
     train_vit.main(arguments(tmp_path, "smoke"))
     run = tmp_path / "models" / "smoke"
-    expected = {"model.keras", "config.json", "metrics.json", "reconstructions.png", "log.csv"}
+    expected = {"model.keras", "parity.json", "config.json", "metrics.json", "reconstructions.png", "log.csv"}
     if keras.backend.backend() != "torch":
         expected.add("savedmodel")
     assert {path.name for path in run.iterdir()} == expected
@@ -50,12 +50,14 @@ def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
     assert "compression ratio" in printed and str(run / "model.keras") in printed
     images = np.random.default_rng(0).random((2, 16, 16, 3), "float32")
     outputs = keras.saving.load_model(run / "model.keras").predict(images, verbose=0)
+    savedmodel = run / "savedmodel"
     if keras.backend.backend() == "torch":  # the printed command must do what it says
+        savedmodel = run / "export" / "savedmodel"
         command = next(line for line in printed.splitlines() if line.startswith("KERAS_BACKEND=tensorflow"))
         subprocess.run(command, shell=True, check=True)
     import tensorflow as tf
 
-    served = tf.saved_model.load(str(run / "savedmodel"))
+    served = tf.saved_model.load(str(savedmodel))
     np.testing.assert_allclose(served.serve(images), outputs, atol=1e-5)
 
 

@@ -118,7 +118,7 @@ def test_the_right_weights_move_and_still_do_after_loading(strategy, tmp_path):
 
 
 def test_lora_merges_for_use_and_resumes_from_a_checkpoint(tmp_path):
-    from keras_recon.export import save_model
+    from keras_recon.export import export_model
 
     images = random_images(4, 16, 16, 3)
     model = tiny(strategy="lora:2")
@@ -130,7 +130,7 @@ def test_lora_merges_for_use_and_resumes_from_a_checkpoint(tmp_path):
     resumed.load_weights(tmp_path / "checkpoint.weights.h5")
     for a, b in zip(model.get_weights(), resumed.get_weights()):
         np.testing.assert_array_equal(a, b)
-    save_model(model, tmp_path / "model.keras")
+    export_model(model, tmp_path, ["keras"], images)
     merged = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(merged.predict(images, verbose=0), outputs, atol=1e-6)
     assert merged.strategy == "frozen" and not lora_variables(merged.backbone)
