@@ -10,9 +10,10 @@ import pytest
 from contracts import random_images
 from keras import ops
 from models.test_vit import TINY
+from models.tiny_backbones import tiny_backbone
 from PIL import Image
 
-from keras_recon import models
+from keras_recon import export, models, parity
 from keras_recon.export import export_model
 
 IMAGES = random_images(3, 16, 16, 3)
@@ -31,6 +32,7 @@ for name in given:
 answers["serve"] = served.serve(given["serving_default"]).numpy()
 np.savez(sys.argv[3], **answers)
 """
+SLOW = pytest.mark.slow
 savedmodel = pytest.mark.skipif(keras.backend.backend() == "torch", reason="SavedModel export needs TensorFlow or JAX")
 tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the format needs TensorFlow")
 
