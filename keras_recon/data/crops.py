@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from keras_recon.data.photos import Photos
+from keras_recon.pixels import to_float
 
 
 class RandomCrops:
@@ -73,8 +74,3 @@ def cover(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         for plane in np.moveaxis(photo, -1, 0)
     ]
     return np.clip(np.stack(planes, axis=-1), 0.0, 1.0)
-
-
-def to_float(image: np.ndarray) -> np.ndarray:
-    """float32 in [0, 1] from uint8 or float."""
-    return image.astype("float32") / 255 if image.dtype == np.uint8 else image.astype("float32")
