@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# What a broken file raises in Pillow; a ValueError, where pixels are of another range.
+UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError, ValueError)
 
 
 class Photos(Sequence):
@@ -43,7 +45,7 @@ def read_photo(path: str | Path, channels: int) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return to_channels(ImageOps.exif_transpose(image), channels)
-    except (OSError, SyntaxError, Image.DecompressionBombError, ValueError) as error:  # broken, or of another range
+    except UNREADABLE as error:
         raise ValueError(f"Cannot read the image {path}: {error}") from error
 
 
