@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import tifffile
 from PIL import ExifTags, Image, ImageOps
 
-from keras_recon.data.photos import UNREADABLE, to_channels
 from keras_recon.files import replacing
-from keras_recon.pixels import from_float, to_float
+from keras_recon.pixels import from_float, to_channels, to_float
 
 # The formats that are written, in Pillow's words, by the suffix of the file.
 FORMATS = {
@@ -22,6 +22,9 @@ FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+# What a broken file raises in Pillow; a ValueError, where pixels are of another range.
+UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError, ValueError)
+WITH_16_BITS = ("PNG", "TIFF")
 WITH_ALPHA = ("PNG", "WEBP", "TIFF")
 LOSSY = {"quality": 95, "subsampling": 0}  # JPEG and WebP; the latter has no full colour resolution
 COLOR_SPACES = {1: b"GRAY", 3: b"RGB "}  # in the words of an ICC profile, by the channels of the pixels
@@ -36,7 +39,7 @@ class ImageFile:
         alpha: of the same type, (height, width, 1); None for an opaque image.
         icc_profile: of the pixels; None if it has none.
         exif: without the orientation, which the pixels have; None if it has none.
-        format: to write it back in: the file's own, or PNG where that would cut 16 bits to 8 or is not in `FORMATS`.
+        format: to write it back in: the file's own, or PNG where that is not in `FORMATS`.
     """
 
     pixels: np.ndarray
@@ -49,8 +52,8 @@ class ImageFile:
 def read_image(source: str | Path | bytes) -> ImageFile:
     """Decode the first frame of an image file, or of its bytes, upright by its EXIF orientation.
 
-    16 bits per channel stay 16 bits. Palettes, CMYK and other colours become RGB, single bits and floats gray of 8 bits.
-    What cannot be read raises a ValueError.
+    16 bits per channel stay 16 bits. Palettes, CMYK and other colours become RGB, single bits and floats gray of 8
+    bits. What cannot be read raises a ValueError.
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
@@ -66,23 +69,28 @@ def read_image(source: str | Path | bytes) -> ImageFile:
         alpha=array[..., -1:] if array.shape[2] in (2, 4) else None,
         icc_profile=_profile(image.info.get("icc_profile"), pixels.shape[2]),
         exif=image.info.get("exif"),
-        format=image.format if image.format in FORMATS.values() and not deep else "PNG",
+        format=image.format if image.format in FORMATS.values() else "PNG",
     )
 
 
 def encode_image(image: ImageFile, format: str | None = None) -> bytes:
     """The bytes of an image file, by default in `image.format`.
 
-    PNG keeps 16 bits, the others get 8; JPEG and BMP show transparency over white. A PNG of gray with alpha is RGBA.
+    PNG and TIFF keep 16 bits, the others get 8. JPEG and BMP show transparency over white. Gray with alpha becomes RGBA
+    in PNG and in 16 bits. BMP takes no profile, and a TIFF of 16 bits no EXIF data.
     """
     format = format or image.format
     if format not in FORMATS.values():
         raise ValueError(f"`format` must be one of {sorted({*FORMATS.values()})}. Received: format={format!r}")
     array = image.pixels if image.alpha is None else np.concatenate([image.pixels, image.alpha], axis=2)
+    if array.dtype == np.uint16 and format not in WITH_16_BITS:
+        array = from_float(to_float(array), np.uint8)
+    if array.shape[2] == 2 and (format == "PNG" or array.dtype == np.uint16):
+        array = array[..., [0, 0, 0, 1]]
     if format == "PNG":
         return _encode_png(array, image)
     if array.dtype == np.uint16:
-        array = from_float(to_float(array), np.uint8)
+        return _encode_16_bit_tiff(array, image)
     if image.alpha is not None and format not in WITH_ALPHA:
         array = to_channels(array, image.pixels.shape[2])
     metadata = {"icc_profile": image.icc_profile, "exif": image.exif}
@@ -142,14 +150,25 @@ def _decode_16_bits(image, source):
 
 def _encode_png(array, image):
     """By OpenCV: Pillow writes no 16-bit colours, and took two to ten times as long for 8 bits."""
-    if array.shape[2] == 2:
-        array = array[..., [0, 0, 0, 1]]
     if array.shape[2] > 1:
         array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
     metadata = {
-        cv2.IMAGE_METADATA_ICCP: _profile(image.icc_profile, 1 if array.ndim == 2 or array.shape[2] == 1 else 3),
+        cv2.IMAGE_METADATA_ICCP: _profile(image.icc_profile, min(array.shape[2], 3)),
         cv2.IMAGE_METADATA_EXIF: image.exif and image.exif.removeprefix(b"Exif\x00\x00"),
     }
     metadata = {kind: np.frombuffer(data, "uint8") for kind, data in metadata.items() if data}
     _, data = cv2.imencodeWithMetadata(".png", array, list(metadata), list(metadata.values()))
     return data.tobytes()
+
+
+def _encode_16_bit_tiff(array, image):
+    channels = array.shape[2]
+    kind = {"photometric": "minisblack"} if channels == 1 else {"photometric": "rgb", "planarconfig": "contig"}
+    if channels == 4:
+        kind["extrasamples"] = ["unassalpha"]
+    profile = _profile(image.icc_profile, min(channels, 3))
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer, array.squeeze(2) if channels == 1 else array, compression="zlib", iccprofile=profile, **kind
+    )
+    return buffer.getvalue()

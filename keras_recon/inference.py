@@ -77,7 +77,7 @@ def check(image: np.ndarray, channels: int):
 
 
 def tile_overlaps(tile: tuple[int, int], overlap: int | None) -> tuple[int, int]:
-    """Rows and columns that neighbouring tiles of (height, width) share: `overlap`, by default a quarter of the tile."""
+    """Rows and columns that neighbouring tiles (height, width) share: `overlap`, or a quarter of the tile if None."""
     if overlap is None:
         return tile[0] // 4, tile[1] // 4
     if not 0 <= overlap <= min(tile) // 2:

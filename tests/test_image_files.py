@@ -9,6 +9,7 @@ from PIL import ExifTags, Image, ImageCms
 from keras_recon.image_files import ImageFile, encode_image, read_image, write_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+PROFILES = {1: SRGB[:16] + b"GRAY" + SRGB[20:], 3: SRGB}  # the name of the colour space is all that is looked at
 
 
 def pixels(channels, dtype="uint8", size=(20, 30)):
@@ -43,15 +44,32 @@ def test_16_bit_png_of_tensorflow_comes_in_and_back(channels):
     assert (again.alpha is None) or np.array_equal(again.alpha, image.alpha)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_16_bit_tiff_comes_in_and_is_kept_as_png(tmp_path, channels):
-    array = pixels(channels, "uint16")
-    tifffile.imwrite(tmp_path / "photo.tiff", array.squeeze(), photometric="rgb" if channels == 3 else "minisblack")
-    image = read_image(tmp_path / "photo.tiff")
-    np.testing.assert_array_equal(image.pixels, array)
-    assert image.format == "PNG"
-    eight = np.asarray(Image.open(io.BytesIO(encode_image(image, "TIFF")))).reshape(20, 30, channels)
-    np.testing.assert_array_equal(eight, np.rint(array / 257))
+@pytest.mark.parametrize("channels, with_alpha", [(1, False), (3, False), (3, True)])
+def test_16_bit_tiff_comes_in_and_goes_out(channels, with_alpha):
+    array = pixels(channels + with_alpha, "uint16")
+    image = ImageFile(array[..., :channels], array[..., channels:] if with_alpha else None, PROFILES[channels])
+    data = encode_image(image, "TIFF")
+    with Image.open(io.BytesIO(data)) as written:
+        assert written.info["icc_profile"] == image.icc_profile
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(data)).reshape(array.shape), array)
+    again = read_image(data)
+    np.testing.assert_array_equal(again.pixels, image.pixels)
+    assert np.array_equal(again.alpha, image.alpha) and again.icc_profile == image.icc_profile
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_gray_with_alpha_in_16_bits_becomes_rgba(format):
+    array = pixels(2, "uint16")
+    again = read_image(encode_image(ImageFile(array[..., :1], array[..., 1:], PROFILES[1]), format))
+    np.testing.assert_array_equal(again.pixels, array[..., [0, 0, 0]])
+    np.testing.assert_array_equal(again.alpha, array[..., 1:])
+    assert again.icc_profile is None
+
+
+def test_other_formats_get_8_bits():
+    array = pixels(3, "uint16")
+    with Image.open(io.BytesIO(encode_image(ImageFile(array), "BMP"))) as written:
+        np.testing.assert_array_equal(np.asarray(written), np.rint(array / 257))
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
@@ -89,7 +107,7 @@ def test_16_bits_are_turned_as_8_bits(tmp_path, orientation, kind):
         tifffile.imwrite(tmp_path / "16.tiff", deep, photometric="rgb", extratags=[tag])
     else:
         data = np.frombuffer(exif.tobytes().removeprefix(b"Exif\0\0"), "uint8")
-        ok, file = cv2.imencodeWithMetadata(".png", deep[..., ::-1], [cv2.IMAGE_METADATA_EXIF], [data])
+        _, file = cv2.imencodeWithMetadata(".png", deep[..., ::-1], [cv2.IMAGE_METADATA_EXIF], [data])
         (tmp_path / "16.png").write_bytes(file.tobytes())
     eight, sixteen = (read_image(tmp_path / f"{bits}.{kind}") for bits in (8, 16))
     assert sixteen.pixels.dtype == np.uint16
@@ -125,7 +143,6 @@ def test_jpeg_shows_transparency_over_white():
 
 
 def test_a_profile_of_other_colours_is_left_out(tmp_path):
-    Image.fromarray(pixels(3)).convert("L").save(tmp_path / "photo.png", icc_profile=None)
     Image.new("CMYK", (4, 4)).save(tmp_path / "photo.jpg", icc_profile=SRGB[:16] + b"CMYK" + SRGB[20:])
     assert read_image(tmp_path / "photo.jpg").icc_profile is None
 
@@ -138,7 +155,7 @@ def test_a_gif_is_written_back_as_png(tmp_path):
 
 @pytest.mark.parametrize("data", [b"no image", encode_image(ImageFile(pixels(3, "uint16")))[:1000]])
 def test_broken_files_raise_one_sentence(tmp_path, data):
-    with pytest.raises(ValueError, match="^Cannot read the image: "):
+    with pytest.raises(ValueError, match=r"^Cannot read the image: "):
         read_image(data)
     (tmp_path / "photo.png").write_bytes(data)
     with pytest.raises(ValueError, match=r"Cannot read the image .*photo\.png: "):
