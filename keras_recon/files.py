@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from contextlib import contextmanager
@@ -27,3 +28,9 @@ def replacing(path: str | Path):
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: dict):
+    """Write `content` as indented JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -110,6 +110,16 @@ def write_image(path: str | Path, image: ImageFile):
         temporary.write_bytes(data)
 
 
+def write_error_map(path: str | Path, levels: np.ndarray):
+    """Write uint8 (height, width) as a PNG of a byte per pixel, from black over red to yellow (inferno)."""
+    from matplotlib import colormaps  # half a second to import
+
+    picture = Image.fromarray(levels)
+    picture.putpalette(colormaps["inferno"](range(256), bytes=True)[:, :3].tobytes())
+    with replacing(path) as temporary:
+        picture.save(temporary, compress_level=1)
+
+
 def _profile(profile, channels):
     """The ICC profile if it is one of so many channels, and not of the colours that were converted."""
     return profile if profile and profile[16:20] == COLOR_SPACES[channels] else None

@@ -1,5 +1,4 @@
 import csv
-import json
 import math
 import os
 import platform
@@ -12,7 +11,7 @@ from keras_recon import data
 from keras_recon.callbacks import log_final
 from keras_recon.evaluation import baselines, evaluate
 from keras_recon.export import export_savedmodel, save_model
-from keras_recon.files import replacing
+from keras_recon.files import replacing, write_json
 from keras_recon.metrics import psnr
 from keras_recon.models import Reconstructor
 
@@ -70,12 +69,6 @@ def finish_run(
     log_final(log_dir, scores)
     write_json(run_dir / "metrics.json", {"results": results, "protocol": protocol})  # last: it says "finished"
     return results
-
-
-def write_json(path: str | Path, content: dict):
-    """Write `content` as indented JSON, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def results_table(results: dict[str, dict]) -> str:
