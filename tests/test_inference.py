@@ -55,9 +55,11 @@ def test_tiles_leave_no_seams():
     for weight in model.trainable_variables:
         weight.assign(weight + 0.05 * rng.standard_normal(weight.shape))
     single = reconstruct(model.for_image_shape(photo.shape), photo)
-    assert np.abs(single - pca).mean() > 0.05
+    assert np.abs(single - pca).mean() > 0.01
     blended, abutting = (np.abs(reconstruct(model, photo, overlap) - single) for overlap in (16, 0))
-    print(blended.max(), blended.mean(), abutting.max(), abutting.mean(), np.abs(single - pca).mean())
+    # Of a network of noise: one trained for 250 steps is within 0.0043 everywhere, 0.0003 on average.
+    assert blended.mean() < 0.6 * abutting.mean() and blended.max() < 0.6 * abutting.max()
+    assert blended.mean() < 0.01
 
 
 def test_gray_and_colour_for_models_of_other_channels():
