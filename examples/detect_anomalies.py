@@ -35,10 +35,10 @@ def main(argv: list[str] | None = None):
     import keras  # from here on imports take seconds
 
     from keras_recon import anomaly, data, report
-    from keras_recon.data.crops import to_float
     from keras_recon.evaluation import fit_pca
     from keras_recon.figures import save_heat_maps
     from keras_recon.inference import reconstruct
+    from keras_recon.pixels import to_float
 
     models = {run.resolve().name: keras.saving.load_model(run / "model.keras") for run in args.models}
     try:

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_recon.data.photos import Photos
 from keras_recon.degradations.reduction import resize_bicubic
+from keras_recon.pixels import to_float
 
 
 class RandomCrops:
@@ -69,8 +70,3 @@ def cover(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return photo
     enlarged = [max(want, round(have * scale)) for want, have in zip(size, photo.shape)]
     return np.clip(resize_bicubic(to_float(photo), enlarged), 0.0, 1.0)
-
-
-def to_float(image: np.ndarray) -> np.ndarray:
-    """float32 in [0, 1] from uint8 or float."""
-    return image.astype("float32") / 255 if image.dtype == np.uint8 else image.astype("float32")

@@ -33,6 +33,7 @@ class Reconstructor(keras.Model):
     """
 
     variants: typing.ClassVar[dict[str, dict]] = {}
+    fully_convolutional: bool = False  # whether the weights serve images of any size
     strategy: str = "full"  # what is trained; a choice where there is a pretrained backbone
 
     def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool, **kwargs):
@@ -118,6 +119,26 @@ class Reconstructor(keras.Model):
     def merged(self) -> "Reconstructor":
         """The model for use, without what only training needs."""
         return self
+
+    def for_image_shape(self, image_shape: tuple[int, int, int]) -> "Reconstructor":
+        """A copy with the same weights for images of another height and width, where the model is fully convolutional.
+
+        Args:
+            image_shape: (height, width, channels); height and width must be multiples of `patch_size`.
+        """
+        if not self.fully_convolutional:
+            raise ValueError(
+                f"`image_shape` of a {type(self).__name__} must be {self.image_shape}, which its weights are for. "
+                f"Received: image_shape={tuple(image_shape)}"
+            )
+        if tuple(image_shape[2:]) != self.image_shape[2:]:
+            raise ValueError(
+                f"`image_shape` must have the {self.image_shape[2]} channels of the weights. "
+                f"Received: image_shape={tuple(image_shape)}"
+            )
+        copy = type(self).from_config({**self.get_config(), "image_shape": tuple(image_shape)})
+        copy.set_weights(self.get_weights())
+        return copy
 
     def adapt(self, data: np.ndarray | Iterable, max_patches: int | None = None):
         """Fit the linear path by PCA on patches of clean images, in float64.
