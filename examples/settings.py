@@ -58,6 +58,9 @@ class RunConfig:
     warmup_steps: int = setting(100, "steps until the peak learning rate")
     weight_decay: float = setting(0.05, "weight decay of the network's kernels")
     ema_momentum: float = setting(0.99, "momentum of the moving average of the weights that is validated; 0 for none")
+    degradation: str | None = setting(
+        None, "what the model learns to undo, such as noise:25, noise:0-50, mask:0.75, blur:1.6+noise:5 or jpeg:10"
+    )
     loss: str = setting("mse", "mse, l1, charbonnier, ssim or a mix such as charbonnier+0.2*ssim")
     precision: str = setting("float32", "Keras dtype policy", choices=PRECISIONS)
     seed: int = setting(0, "seed of weights, crops and dropout")
@@ -139,7 +142,7 @@ def run(config: RunConfig, resume: bool, build_model):
     import keras  # from here on imports take seconds
     import tensorflow as tf
 
-    from keras_recon import data, losses, models, report, training
+    from keras_recon import data, degradations, losses, models, report, training
 
     options = dataclasses.asdict(config)
     shared = {"run_dir": config.run_dir, "log_dir": config.log_dir, "config": options}
@@ -147,6 +150,8 @@ def run(config: RunConfig, resume: bool, build_model):
     try:
         keras.utils.set_random_seed(config.seed)
         losses.from_string(config.loss)
+        if config.degradation is not None:
+            shared["degradation"] = degradations.from_string(config.degradation)
         keras.config.set_dtype_policy(config.precision)
         photos = data.load_photos(config.data, config.channels, config.data_dir)
         model = build_model(models)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_recon import data
 from keras_recon.callbacks import log_final
+from keras_recon.degradations import Degradation
 from keras_recon.evaluation import baselines, evaluate
 from keras_recon.export import export_savedmodel, save_model
 from keras_recon.files import replacing, write_json
@@ -17,7 +18,14 @@ from keras_recon.models import Reconstructor
 
 
 def finish_run(
-    model: Reconstructor, training: data.Photos, validation: data.Photos, *, run_dir: Path, log_dir: Path, config: dict
+    model: Reconstructor,
+    training: data.Photos,
+    validation: data.Photos,
+    *,
+    run_dir: Path,
+    log_dir: Path,
+    config: dict,
+    degradation: Degradation | None = None,
 ) -> dict[str, dict]:
     """Write what a finished run leaves: the model, the SavedModel, figures and pictures.
 
@@ -26,13 +34,16 @@ def finish_run(
         training, validation: the photos it was trained with.
         run_dir, log_dir: folders of the run.
         config: its settings; `data`, `batch_size`, `epochs`, `steps_per_epoch` and `seed` are needed.
+        degradation: what the model was trained to undo.
 
     Returns:
-        The rows of `results_table`: the model and the baselines at the same number of latent values.
+        The rows of `results_table`: the model, the baselines at the same number of latent values, and the
+        degraded `input` itself, not clipped.
     """
     batch_size, steps, seed = (config[name] for name in ("batch_size", "steps_per_epoch", "seed"))
     # Evaluated eagerly, where small batches take their time.
-    validation_batches = data.validation_batches(validation, model.image_shape, max(64, batch_size))
+    evaluated = (validation, model.image_shape, max(64, batch_size))
+    validation_batches = data.validation_batches(*evaluated, degradation=degradation)
     fitting_batches = data.training_batches(training, model.image_shape, batch_size, steps, epochs=1, seed=seed)
     with open(run_dir / "log.csv", newline="") as file:
         seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
@@ -45,6 +56,8 @@ def finish_run(
     results = {"model": {**scores, "seconds": seconds, **parameters, **size}}
     for name, baseline in baselines(model, fitting_batches, validation_batches).items():
         results[name] = {**baseline, **(size if name == "pca" else {})}
+    if degradation:
+        results["input"] = evaluate(lambda images: images, validation_batches)
     save_model(model, run_dir / "model.keras")
     if keras.backend.backend() != "torch":
         export_savedmodel(model, run_dir / "savedmodel")
@@ -55,6 +68,7 @@ def finish_run(
     protocol = {
         "data": config["data"],
         "crops": f"{count} validation crops of {model.image_shape}, on a fixed grid",
+        "degradation": str(degradation) if degradation else "none",
         "pixels": "float in [0, 1], outputs clipped, not quantised",
         "average": "metrics per image, then the mean over images",
         "weights": "best validation PSNR of all epochs",
