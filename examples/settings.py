@@ -38,7 +38,7 @@ TRAINING_OPTIONS = (
 LIMITS = (
     ("at least 1", lambda x: x >= 1, ("batch_size", "epochs", "steps_per_epoch", "patch_size", "latent_dim")),
     ("finite, from 0", lambda x: 0 <= x < math.inf, ("learning_rate", "backbone_scale", "weight_decay", "kl_weight")),
-    ("from 0 to below 1", lambda x: 0 <= x < 1, ("ema_momentum", "dropout_rate", "drop_path_rate")),
+    ("from 0 to below 1", lambda x: 0 <= x < 1, ("ema_momentum", "dropout_rate", "drop_path_rate", "mask_ratio")),
     ("from 0 to below 2^32", lambda x: 0 <= x < 2**32, ("seed",)),
 )
 
@@ -132,7 +132,7 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, smo
 
 
 def run(config: RunConfig, resume: bool, build_model):
-    """Train `build_model(keras_recon.models)` as `config` says, write the run's folders and print what came out.
+    """Train the model `build_model(keras_recon.models)` as `config` says, write the run's folders, print what came out.
 
     A ValueError or RuntimeError until the training is over is printed and ends the process with status 2; a run without
     a finished epoch then leaves no folders. A run that is killed leaves what `--resume` goes on from.
@@ -179,6 +179,7 @@ def run(config: RunConfig, resume: bool, build_model):
         code += f"keras.saving.load_model('{config.run_dir}/model.keras'), '{config.run_dir}/savedmodel')"
         print("No SavedModel from the torch backend; the .keras file exports under TensorFlow:")
         print(f'KERAS_BACKEND=tensorflow python -c "{code}"')
+    return model
 
 
 def add_setting(parser, f):

@@ -107,6 +107,7 @@ def train(
         model.adapt(data.training_batches(*crops, epochs=1, seed=seed))
     strategy, number = parse_strategy(model.strategy)
     validation_batches = data.validation_batches(validation, model.image_shape, batch_size, degradation=degradation)
+    degraded, clean = data.spread(validation_batches, 6)
     log = run_dir / "log.csv"
     best = state / "best.weights.h5"
     model.fit(
@@ -122,7 +123,7 @@ def train(
             *([GradualUnfreezing(int(number), max(model.feature_layers))] if strategy == "gradual" else []),
             *([SwapEMAWeights()] if ema_momentum else []),  # before the callbacks that draw and save
             keras.callbacks.TensorBoard(log_dir, write_graph=False),
-            RunSummary(log_dir, config, data.spread(validation_batches, 6)),
+            RunSummary(log_dir, config, (model.visible_part(degraded), clean)),
             keras.callbacks.ModelCheckpoint(
                 best,
                 monitor="val_psnr",

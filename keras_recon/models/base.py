@@ -35,6 +35,7 @@ class Reconstructor(keras.Model):
     variants: typing.ClassVar[dict[str, dict]] = {}
     fully_convolutional: bool = False  # whether the weights serve images of any size
     strategy: str = "full"  # what is trained; a choice where there is a pretrained backbone
+    mask_ratio: float = 0.0  # the share of patches that is hidden from the encoder
 
     def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool, **kwargs):
         # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
@@ -91,10 +92,14 @@ class Reconstructor(keras.Model):
 
     def to_latents(self, images, features):
         """Latents of images whose features are known."""
+        return self.patch_latents(patchify(images, self.patch_size), features)  # (batch, rows, columns, latent_dim)
+
+    def patch_latents(self, patches, features):
+        """Latents (..., latent_dim) of patches (..., values) whose features (..., features) are known."""
         latents = ops.cast(self.latent_head(features), "float32")
         if self.linear_path:  # divided for the reason given in `LinearDecoder`
-            latents = self.linear.encode(patchify(images, self.patch_size)) + latents / features.shape[-1]
-        return latents  # (batch, rows, columns, latent_dim)
+            latents = self.linear.encode(patches) + latents / features.shape[-1]
+        return latents
 
     def decode(self, latents, training=None):
         """Images (batch, *image_shape) of latents (batch, *latent_shape)."""
@@ -111,6 +116,10 @@ class Reconstructor(keras.Model):
 
     def call(self, images, training=None):
         return self.decode(self.encode(images, training=training), training=training)
+
+    def visible_part(self, images: np.ndarray) -> np.ndarray:
+        """What inference sees of images: all; of a masked model, gray where a patch is hidden."""
+        return images
 
     def variable_depths(self) -> dict[str, int]:
         """Depth in a pretrained backbone, by path, of the variables that come from one."""
