@@ -97,6 +97,8 @@ def train(
         degradation: what the model learns to undo; None for reconstruction.
         ema_momentum, **compile_options: see `compile_model`.
     """
+    if degradation and model.mask_ratio:  # what is visible is pasted into its output, and would be degraded there
+        raise ValueError(f"A masked model must have no degradation. Received: degradation={degradation}")
     compile_model(model, total_steps=epochs * steps_per_epoch, ema_momentum=ema_momentum, **compile_options)
     state = run_dir / "training"
     state.mkdir(parents=True, exist_ok=True)
