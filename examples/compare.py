@@ -18,7 +18,7 @@ from jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, steps_within
 from settings import RunConfig
 
 BATCH, PCA_STEPS = 64, 100  # PCA is fitted to so many batches of training crops
-OTHER_ROWS = ("original", "pca", "mean", "jpeg", "webp")
+OTHER_ROWS = ("original", "pca", "mean", "input", "jpeg", "webp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,10 @@ class Plan:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return RunConfig(image_size=self.shared["image_size"], channels=self.shared["channels"]).image_shape
+
+    def check(self, folders: dict[str, Path]):
+        """Refuse finished runs, by label, that do not fit the settings or each other."""
+        check_comparable(folders, self.shared["data"], self.image_shape, self.shared["degradation"])
 
     def trainings(self, steps_per_epoch: dict[str, int]) -> list[Job]:
         """A run per seed and spec, by the label's steps per epoch; the first seed of every spec comes first."""
@@ -90,11 +94,12 @@ def _plan(args):
     defaults = dataclasses.asdict(RunConfig())
     if finished:
         saved = json.loads((next(iter(finished.values())) / "config.json").read_text())
-        defaults |= {name: saved[name] for name in defaults if name not in ("saved_models", "logs")}
+        names = saved.keys() & defaults.keys() - {"saved_models", "logs"}  # older runs lack newer settings
+        defaults |= {name: saved[name] for name in names}
     given = {name: getattr(args, name) for name in (*SHARED, "epochs")}
     shared = {name: defaults[name] if value is None else value for name, value in given.items()}
     plan = Plan(args, specs, shared)
-    check_comparable(finished, shared["data"], plan.image_shape)
+    plan.check(finished)
     if args.minutes:
         return plan, plan.calibrations()
     steps = args.steps or defaults["epochs"] * defaults["steps_per_epoch"]
@@ -116,7 +121,7 @@ def main(argv: list[str] | None = None):
         for job in jobs:
             runs[job.label].append(job.finish())
             first = {label: folders[0] for label, folders in runs.items() if folders}
-            check_comparable(first, shared["data"], plan.image_shape)
+            plan.check(first)
     except ValueError as error:
         sys.exit(f"error: {error}")
     compare(plan, runs)
@@ -128,12 +133,15 @@ def compare(plan: Plan, runs: dict[str, list[Path]]):
 
     import numpy as np  # from here on imports take seconds
 
-    from keras_recon import comparison, comparison_report, data
+    from keras_recon import comparison, comparison_report, data, degradations
 
     args, shared, shape = plan.args, plan.shared, plan.image_shape
+    text = shared["degradation"]
     try:
+        degradation = None if text is None else degradations.from_string(text)
         training, validation = data.load_photos(shared["data"], shared["channels"], shared["data_dir"])
-        validation = list(data.validation_batches(validation, shape, BATCH).as_numpy_iterator())
+        validation = data.validation_batches(validation, shape, BATCH, degradation=degradation)
+        validation = list(validation.as_numpy_iterator())
         if args.eval:
             photos = data.folder_photos(args.eval, channels=shared["channels"])
             parts = [data.grid_crops(data.Photos([key], photos.read), shape[:2], args.stride) for key in photos.keys]
@@ -146,10 +154,11 @@ def compare(plan: Plan, runs: dict[str, list[Path]]):
     images, groups = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     loaded = {label: [comparison.Run(folder) for folder in folders] for label, folders in runs.items()}
     fitting = data.training_batches(training, shape, BATCH, PCA_STEPS, epochs=1, seed=0)
-    measured = comparison.compare(loaded, images, groups, fitting, validation)
+    measured = comparison.compare(loaded, images, groups, fitting, validation, degradation)
     protocol = {
         "training data": shared["data"],
         "pca": f"fitted to {BATCH * PCA_STEPS} training crops, patches as large as the largest of the models",
+        "degradation": text or "none",
         "evaluated crops": f"{len(images)} of {shape} from {source}",
         "intervals": f"over {unit}, which are drawn with replacement",
         "budget of a training": f"{args.minutes:g} minutes" if args.minutes else "the steps of the table",

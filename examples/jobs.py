@@ -17,7 +17,18 @@ from settings import RunConfig
 
 SCRIPTS = {path.stem.removeprefix("train_"): path for path in sorted(Path(__file__).parent.glob("train_*.py"))}
 # Settings that are the same for all: those that the comparison can be told, and those that it works out.
-SHARED = ("data", "data_dir", "image_size", "channels", "batch_size", "loss", "precision", "saved_models", "logs")
+SHARED = (
+    "data",
+    "data_dir",
+    "image_size",
+    "channels",
+    "batch_size",
+    "degradation",
+    "loss",
+    "precision",
+    "saved_models",
+    "logs",
+)
 RESERVED = (*SHARED, "epochs", "steps_per_epoch", "seed", "run_name", "resume")
 CALIBRATION = {"epochs": 2, "steps_per_epoch": 150}  # as many steps as it takes for XLA, see keras_recon.training
 
@@ -124,16 +135,18 @@ def steps_within(minutes: float, epochs: int, batch_size: int, calibration: Path
     return steps
 
 
-def check_comparable(folders: dict[str, Path], data: str, image_shape: tuple[int, int, int]):
-    """Refuse finished runs of other data or image shapes, or of different numbers of latent values."""
+def check_comparable(folders: dict[str, Path], data: str, image_shape: tuple[int, int, int], degradation: str | None):
+    """Refuse finished runs of other data, image shapes or degradations, or of different numbers of latent values."""
     facts = {}
     for label, folder in folders.items():
         config, report = (json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json"))
         shape = RunConfig(image_size=config["image_size"], channels=config["channels"]).image_shape
-        facts[label] = (config["data"], shape, report["results"]["model"]["latent values"])
-    if len({(data, image_shape), *(fact[:2] for fact in facts.values())}) > 1 or len(set(facts.values())) > 1:
+        degraded = f"degradation {config.get('degradation')}"  # older runs have no such setting
+        facts[label] = (config["data"], shape, degraded, report["results"]["model"]["latent values"])
+    wanted = (data, image_shape, f"degradation {degradation}")
+    if len({wanted, *(fact[:3] for fact in facts.values())}) > 1 or len(set(facts.values())) > 1:
         received = "; ".join(f"{label} {', '.join(map(str, fact))}" for label, fact in facts.items())
         raise ValueError(
-            f"all runs must have the data {data!r}, the image shape {image_shape} and one number of latent values. "
-            f"Received: {received}"
+            f"all runs must have the data {data!r}, the image shape {image_shape}, the degradation {degradation} and "
+            f"one number of latent values. Received: {received}"
         )

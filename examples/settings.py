@@ -38,7 +38,7 @@ TRAINING_OPTIONS = (
 LIMITS = (
     ("at least 1", lambda x: x >= 1, ("batch_size", "epochs", "steps_per_epoch", "patch_size", "latent_dim")),
     ("finite, from 0", lambda x: 0 <= x < math.inf, ("learning_rate", "backbone_scale", "weight_decay", "kl_weight")),
-    ("from 0 to below 1", lambda x: 0 <= x < 1, ("ema_momentum", "dropout_rate", "drop_path_rate")),
+    ("from 0 to below 1", lambda x: 0 <= x < 1, ("ema_momentum", "dropout_rate", "drop_path_rate", "mask_ratio")),
     ("from 0 to below 2^32", lambda x: 0 <= x < 2**32, ("seed",)),
 )
 
@@ -58,6 +58,9 @@ class RunConfig:
     warmup_steps: int = setting(100, "steps until the peak learning rate")
     weight_decay: float = setting(0.05, "weight decay of the network's kernels")
     ema_momentum: float = setting(0.99, "momentum of the moving average of the weights that is validated; 0 for none")
+    degradation: str | None = setting(
+        None, "what the model learns to undo, such as noise:25, noise:0-50, mask:0.75, blur:1.6+noise:5 or jpeg:10"
+    )
     loss: str = setting("mse", "mse, l1, charbonnier, ssim or a mix such as charbonnier+0.2*ssim")
     precision: str = setting("float32", "Keras dtype policy", choices=PRECISIONS)
     seed: int = setting(0, "seed of weights, crops and dropout")
@@ -129,7 +132,7 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, smo
 
 
 def run(config: RunConfig, resume: bool, build_model):
-    """Train `build_model(keras_recon.models)` as `config` says, write the run's folders and print what came out.
+    """Train the model `build_model(keras_recon.models)` as `config` says, write the run's folders, print what came out.
 
     A ValueError or RuntimeError until the training is over is printed and ends the process with status 2; a run without
     a finished epoch then leaves no folders. A run that is killed leaves what `--resume` goes on from.
@@ -139,7 +142,7 @@ def run(config: RunConfig, resume: bool, build_model):
     import keras  # from here on imports take seconds
     import tensorflow as tf
 
-    from keras_recon import data, files, losses, models, report, training
+    from keras_recon import data, degradations, files, losses, models, report, training
 
     options = dataclasses.asdict(config)
     shared = {"run_dir": config.run_dir, "log_dir": config.log_dir, "config": options}
@@ -147,6 +150,8 @@ def run(config: RunConfig, resume: bool, build_model):
     try:
         keras.utils.set_random_seed(config.seed)
         losses.from_string(config.loss)
+        if config.degradation is not None:
+            shared["degradation"] = degradations.from_string(config.degradation)
         keras.config.set_dtype_policy(config.precision)
         photos = data.load_photos(config.data, config.channels, config.data_dir)
         model = build_model(models)
@@ -172,6 +177,7 @@ def run(config: RunConfig, resume: bool, build_model):
     if keras.backend.backend() == "torch":
         print("No SavedModel from the torch backend; the .keras file exports under TensorFlow:")
         print(f"KERAS_BACKEND=tensorflow python {Path(__file__).with_name('export.py')} {config.run_dir}")
+    return model
 
 
 def add_setting(parser, f):

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_recon import metrics
+from keras_recon.degradations import Degradation, degrade
 from keras_recon.evaluation import evaluate, fit_pca, image_scores, mean_patch, means, paired_interval
 from keras_recon.models import Reconstructor
 from keras_recon.rate import CODECS, at_bytes, quantized_scores, transmit
@@ -80,14 +81,16 @@ class Comparison:
     """What was measured.
 
     Attributes:
-        rows: of the table: the label of each system trained, `pca`, `mean`, `jpeg` and `webp`.
+        rows: of the table: the label of each system trained, `pca`, `mean`, and `jpeg` and `webp`; for degraded images
+            the degraded `input` itself, not clipped, in the place of the codecs.
         seeds: figures of each run, by label.
         entries: the trained systems with their curves.
         pca_validation_psnr: in dB, on the crops that the curves are of.
         verdicts: on the three claims.
         remarks: sentences that the table needs.
         curves: of each codec, dictionaries with `quality`, `bytes` and `psnr`.
-        pictures: the same few images through every system, (images, height, width, channels), `original` first.
+        pictures: the same few images through every system, (images, height, width, channels), `original` first,
+            then `input` where it differs.
         picture_psnr: (images,) in dB by system.
     """
 
@@ -103,18 +106,27 @@ class Comparison:
 
 
 def compare(
-    runs: dict[str, list[Run]], images: np.ndarray, groups: np.ndarray, fitting: Iterable, validation: Iterable
+    runs: dict[str, list[Run]],
+    images: np.ndarray,
+    groups: np.ndarray,
+    fitting: Iterable,
+    validation: Iterable,
+    degradation: Degradation | None = None,
 ) -> Comparison:
     """Measure finished runs, PCA, the mean patch, and JPEG and WebP at as many bytes, on the same images.
 
+    All systems see the degraded images, PCA too. JPEG and WebP then have no row: they undo nothing.
+
     Args:
         runs: a run per seed by the label of the row; of one image shape and number of latent values.
-        images: (images, height, width, channels) in [0, 1].
+        images: (images, height, width, channels) in [0, 1], clean.
         groups: (images,), the photo that each is from, see `paired_interval`.
         fitting: batches that PCA is fitted to.
         validation: the (degraded, clean) batches that the runs' curves are of.
+        degradation: of the runs; each image is degraded by its index, see `degrade`.
     """
-    batches = [(images[i : i + BATCH],) * 2 for i in range(0, len(images), BATCH)]
+    inputs = degrade(images, degradation)
+    batches = [(inputs[i : i + BATCH], images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
     trained = {label: System([run.load() for run in seeds], batches) for label, seeds in runs.items()}
     # Of PCAs with as many latent values, the one with the largest patches is the best.
     pca = fit_pca(max((system.model for system in trained.values()), key=lambda model: model.patch_size), fitting)
@@ -129,12 +141,16 @@ def compare(
     rows["pca"] |= {"latent values": math.prod(pca.latent_shape), "compression ratio": pca.compression_ratio}
     rows["mean"] = evaluate(mean_patch(pca), batches)
     # At random: evenly spread over a grid, they could all be the corners of photos.
-    chosen = np.random.default_rng(0).choice(len(images), min(PICTURES, len(images)), replace=False)
-    chosen = images[np.sort(chosen)]
-    outputs = {label: ops.convert_to_numpy(system.model(chosen)) for label, system in systems.items()}
+    chosen = np.sort(np.random.default_rng(0).choice(len(images), min(PICTURES, len(images)), replace=False))
+    seen, chosen = inputs[chosen], images[chosen]
+    outputs = {label: ops.convert_to_numpy(system.model(seen)) for label, system in systems.items()}
     best = max((label for label in systems if systems[label].bytes), key=lambda label: rows[label]["psnr"])
     remarks, curves = [], {}
-    for codec in CODECS:
+    if degradation:
+        rows["input"] = evaluate(lambda degraded: degraded, batches)
+        outputs["input"] = seen
+        remarks.append(f"{', '.join(CODECS)}: left out, as they do not undo {degradation}.")
+    for codec in () if degradation else CODECS:
         if codec == "jpeg" and images.shape[-1] == 4:
             remarks.append("jpeg: it has no fourth channel.")
             continue
@@ -148,7 +164,7 @@ def compare(
         else:
             rows[codec] = {"bytes": round(curve[0].bytes)}
             remarks.append(f"{codec}: needs more than the bytes of {best} even at its lowest quality.")
-    order = [name for name in ("pca", "jpeg", "webp", *trained) if name in outputs]
+    order = [name for name in ("input", "pca", "jpeg", "webp", *trained) if name in outputs]
     entries = [
         Entry(label, type(system.model).__name__, system.scores["psnr"], [run.curve for run in runs[label]])
         for label, system in trained.items()

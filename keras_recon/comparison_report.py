@@ -18,6 +18,7 @@ FIGURES = {
 }
 NOTES = {
     "pixels": "float in [0, 1], clipped; outputs of the models not quantised, those of JPEG and WebP in 8 bits",
+    "input": "the degraded images themselves, not clipped",
     "average": "metrics per image, then the mean over images and seeds",
     "spread": "standard deviation (n - 1) of the mean PSNR over seeds",
     "over pca": "mean difference in PSNR (dB); its 95 % interval is a paired percentile bootstrap, which does not hold "

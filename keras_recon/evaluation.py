@@ -5,6 +5,7 @@ import scipy.stats
 from keras import ops
 
 from keras_recon import metrics
+from keras_recon.layers import paste_visible
 from keras_recon.models import LinearReconstructor, Reconstructor
 
 
@@ -45,9 +46,20 @@ def mean_patch(pca: LinearReconstructor) -> Callable:
 
 
 def baselines(model: Reconstructor, training: Iterable, validation: Iterable) -> dict[str, dict[str, float]]:
-    """What `model` has to beat: PCA with its patches and its number of latent values, and the mean training patch."""
+    """What `model` has to beat: PCA with its patches and its number of latent values, and the mean training patch.
+
+    Of a masked model, which answers a harder question than PCA, only the mean patch, in place of what is hidden.
+    """
     pca = fit_pca(model, training)
-    return {"pca": evaluate(pca, validation), "mean": evaluate(mean_patch(pca), validation)}
+    mean = mean_patch(pca)
+    if model.mask_ratio:
+        return {"mean": evaluate(lambda images: paste_visible(mean(images), images, model.fixed_mask), validation)}
+    return {"pca": evaluate(pca, validation), "mean": evaluate(mean, validation)}
+
+
+def hidden_psnr(psnr: float, fixed_mask: np.ndarray) -> float:
+    """PSNR in dB on hidden pixels, of images whose visible pixels are right and who have the given PSNR as a whole."""
+    return psnr + 10 * np.log10(fixed_mask.mean())
 
 
 def paired_interval(

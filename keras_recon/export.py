@@ -25,7 +25,7 @@ def export_model(
 
     `savedmodel` is for TensorFlow alone, without Keras or keras_recon. Its signatures take any batch size: `serve`,
     which is `serving_default` too, takes and gives float images (batch, *image_shape) in [0, 1]; `encode` gives latents
-    (batch, *latent_shape), and `decode` takes them, where the model has no skips; `reconstruct_uint8` and
+    (batch, *latent_shape), and `decode` takes them, where latents alone are an image; `reconstruct_uint8` and
     `reconstruct_bytes` take whole photos, see `keras_recon.serving.photo_signatures`.
 
     `onnx` and `litert` are `serve`, with any batch size, for ONNX Runtime and LiteRT. They need
@@ -80,11 +80,19 @@ def _write_savedmodel(model, path):
     # The first one becomes `serving_default` as well.
     serve = archive.add_endpoint("serve", lambda images: model(images, training=False), [images])
     archive.add_endpoint("encode", lambda images: model.encode(images, training=False), [images])
-    if not getattr(model, "skips", False):
+    if _decodes(model):
         archive.add_endpoint("decode", lambda latents: model.decode(latents, training=False), [latents])
     for name, function in photo_signatures(serve, model.image_shape).items():
         archive.add_endpoint(name, function)
     archive.write_out(path, verbose=False)
+
+
+def _decodes(model):
+    try:
+        model.decode(np.zeros((1, *model.latent_shape), "float32"))
+    except ValueError:  # with skips, or of normalised patches, latents alone are no image
+        return False
+    return True
 
 
 def _write_onnx(model, path):

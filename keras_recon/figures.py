@@ -1,4 +1,4 @@
-"""The figures of a comparison, as PNG files."""
+"""The figures of a comparison and of anomaly detection, as PNG files."""
 
 import textwrap
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from keras_recon.anomaly import LabeledImage
 from keras_recon.files import replacing
 from keras_recon.verdicts import Entry
 
@@ -91,14 +92,46 @@ def save_grid(path: str | Path, pictures: dict[str, np.ndarray], psnr: dict[str,
         axes[0, column].set_title(textwrap.fill(title, 18), fontsize=9)
         for row in range(rows):
             axis = axes[row, column]
-            image = images[row] if images.shape[-1] in (3, 4) else images[row, ..., 0]
-            axis.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
-            for spine in axis.spines.values():
-                spine.set_visible(False)
+            show(axis, images[row])
             if title in psnr:
                 axis.set_xlabel(f"{psnr[title][row]:.2f} dB", fontsize=8)
     _save(figure, path)
+
+
+def save_heat_maps(
+    path: str | Path, photos: list[np.ndarray], images: list[LabeledImage], maps: dict[str, list[np.ndarray]]
+):
+    """The first image of each kind, its defect by the ground truth, and the error maps.
+
+    Args:
+        path: of the PNG.
+        photos: (height, width, channels) in [0, 1].
+        images: what the photos are.
+        maps: the error maps (height, width) of every photo by the model's name. A model's colours end at the highest
+            thousandth of all its errors.
+    """
+    kinds = [image.kind for image in images]
+    chosen = [kinds.index(kind) for kind in sorted(set(kinds))]
+    figure = Figure(figsize=(2 * (len(maps) + 2), 2.2 * len(chosen)), layout="constrained")
+    axes = figure.subplots(len(chosen), len(maps) + 2, squeeze=False)
+    tops = {name: np.quantile(np.concatenate([m.ravel() for m in of_model]), 0.999) for name, of_model in maps.items()}
+    for row, index in zip(axes, chosen):
+        show(row[0], photos[index])
+        row[0].set_ylabel(kinds[index])
+        show(row[1], images[index].mask(photos[index].shape[:2])[..., None])
+        for axis, (name, of_model) in zip(row[2:], maps.items()):
+            show(axis, of_model[index][..., None], cmap="inferno", vmax=tops[name])
+    for axis, title in zip(axes[0], ("image", "defect", *maps)):
+        axis.set_title(textwrap.fill(title, 22), fontsize=9)
+    _save(figure, path)
+
+
+def show(axis, image: np.ndarray, cmap: str = "gray", vmax: float = 1.0):
+    """An image (height, width, channels) in [0, vmax]; 1, 3 or 4 channels are gray, RGB or RGBA, else the first."""
+    axis.imshow(np.clip(image if image.shape[-1] in (3, 4) else image[..., 0], 0, vmax), cmap=cmap, vmin=0, vmax=vmax)
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
 
 
 def _legend(figure, axis):

@@ -9,15 +9,23 @@ import numpy as np
 
 from keras_recon import data
 from keras_recon.callbacks import log_final
-from keras_recon.evaluation import baselines, evaluate
+from keras_recon.degradations import Degradation
+from keras_recon.evaluation import baselines, evaluate, hidden_psnr
 from keras_recon.export import FORMATS, export_model
 from keras_recon.files import replacing, write_json
 from keras_recon.metrics import psnr
-from keras_recon.models import Reconstructor
+from keras_recon.models import MaskedReconstructor, Reconstructor
 
 
 def finish_run(
-    model: Reconstructor, training: data.Photos, validation: data.Photos, *, run_dir: Path, log_dir: Path, config: dict
+    model: Reconstructor,
+    training: data.Photos,
+    validation: data.Photos,
+    *,
+    run_dir: Path,
+    log_dir: Path,
+    config: dict,
+    degradation: Degradation | None = None,
 ) -> dict[str, dict]:
     """Write what a finished run leaves: the model, the SavedModel and their certificate, figures and pictures.
 
@@ -26,13 +34,16 @@ def finish_run(
         training, validation: the photos it was trained with.
         run_dir, log_dir: folders of the run.
         config: its settings; `data`, `batch_size`, `epochs`, `steps_per_epoch` and `seed` are needed.
+        degradation: what the model was trained to undo.
 
     Returns:
-        The rows of `results_table`: the model and the baselines at the same number of latent values.
+        The rows of `results_table`: the model, the baselines at the same number of latent values, and the
+        degraded `input` itself, not clipped.
     """
     batch_size, steps, seed = (config[name] for name in ("batch_size", "steps_per_epoch", "seed"))
     # Evaluated eagerly, where small batches take their time.
-    validation_batches = data.validation_batches(validation, model.image_shape, max(64, batch_size))
+    evaluated = (validation, model.image_shape, max(64, batch_size))
+    validation_batches = data.validation_batches(*evaluated, degradation=degradation)
     fitting_batches = data.training_batches(training, model.image_shape, batch_size, steps, epochs=1, seed=seed)
     with open(run_dir / "log.csv", newline="") as file:
         seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
@@ -45,17 +56,28 @@ def finish_run(
     results = {"model": {**scores, "seconds": seconds, **parameters, **size}}
     for name, baseline in baselines(model, fitting_batches, validation_batches).items():
         results[name] = {**baseline, **(size if name == "pca" else {})}
+    if degradation:
+        results["input"] = evaluate(lambda images: images, validation_batches)
+    if model.mask_ratio:
+        results = {
+            name: {"hidden psnr": hidden_psnr(row["psnr"], model.fixed_mask), **row} for name, row in results.items()
+        }
     degraded, clean = data.spread(validation_batches, 6)
     formats = [name for name in ("keras", "savedmodel") if keras.backend.backend() in FORMATS[name].backends]
     export_model(model, run_dir, formats, degraded, clean)
-    outputs = keras.ops.convert_to_numpy(model(degraded, training=False))
-    save_reconstructions(run_dir / "reconstructions.png", degraded, clean, outputs)
+    if model.mask_ratio:
+        save_masked(run_dir / "reconstructions.png", model, clean)
+    else:
+        outputs = keras.ops.convert_to_numpy(model(degraded, training=False))
+        save_reconstructions(run_dir / "reconstructions.png", degraded, clean, outputs)
     count = sum(len(clean) for _, clean in validation_batches)
     protocol = {
         "data": config["data"],
         "crops": f"{count} validation crops of {model.image_shape}, on a fixed grid",
+        "degradation": str(degradation) if degradation else "none",
         "pixels": "float in [0, 1], outputs clipped, not quantised",
         "average": "metrics per image, then the mean over images",
+        **({"mask": _mask_protocol(model)} if model.mask_ratio else {}),
         "weights": "best validation PSNR of all epochs",
         "steps": config["epochs"] * steps,
         "batch_size": batch_size,
@@ -68,6 +90,14 @@ def finish_run(
     log_final(log_dir, scores)
     write_json(run_dir / "metrics.json", {"results": results, "protocol": protocol})  # last: it says "finished"
     return results
+
+
+def _mask_protocol(model) -> str:
+    hidden, patches = model.fixed_mask.sum(), model.fixed_mask.size
+    return (
+        f"{hidden} of {patches} patches hidden, the same ones in every image; visible ones are the input's own in all "
+        "outputs; `hidden psnr` is that of the hidden pixels, the others are of whole images"
+    )
 
 
 def results_table(results: dict[str, dict]) -> str:
@@ -114,3 +144,19 @@ def save_reconstructions(path: str | Path, degraded: np.ndarray, clean: np.ndarr
     figure.colorbar(shown, ax=axes[:, -1], shrink=0.6, extend="max", label="mean over channels, pixels in [0, 1]")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def save_masked(path: str | Path, model: MaskedReconstructor, clean: np.ndarray):
+    """A PNG with one row an image: original, what a masked model sees, what it makes of all patches, and its output.
+
+    Images (images, height, width, channels) in [0, 1]; in the output the visible patches are the input's own.
+    """
+    from keras_recon.figures import save_grid  # imports matplotlib
+
+    shown = {
+        "everything decoded": model.reconstruct_masked(clean),
+        "hidden patches decoded": model(clean, training=False),
+    }
+    shown = {title: keras.ops.convert_to_numpy(images) for title, images in shown.items()}
+    decibels = {title: keras.ops.convert_to_numpy(psnr(clean, images)) for title, images in shown.items()}
+    save_grid(path, {"original": clean, "visible patches": model.visible_part(clean), **shown}, decibels)

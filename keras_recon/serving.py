@@ -1,17 +1,16 @@
 from collections.abc import Callable
 
-import numpy as np
-
-from keras_recon.data.photos import MODES
+from keras_recon.inference import tile_overlaps
+from keras_recon.pixels import MODES
+from keras_recon.tiles import Axis
 
 
 def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int]) -> dict[str, Callable]:
     """TensorFlow functions, traced, that take photos of any size through `reconstruct`.
 
-    `reconstruct_uint8`: uint8 (batch, height, width, channels) to the same, of any height and width from 1. The photo
-    is mirrored at its borders and cut into tiles that overlap by a quarter of their side; neighbours are blended by
-    squared sines, which add up to 1. All tiles of a batch are in memory at once: in float32 about 1.8 times the photos,
-    and what the network needs for each of them. Send photos of many megapixels one by one.
+    `reconstruct_uint8`: uint8 (batch, height, width, channels) to the same, of any size from 1x1 on, by the tiles
+    of `keras_recon.inference.reconstruct`. All of them are in memory at once: in float32 some 7 bytes for each byte of
+    the photos, a few times over, and what the network needs. Send photos of many megapixels one by one.
 
     `reconstruct_bytes`, for 1, 3 or 4 channels: strings (batch,), JPEG or PNG files of any sizes, to PNG files as
     `image_bytes`, one after the other. As in training, what is transparent is shown over white unless there are 4
@@ -23,36 +22,37 @@ def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int]) -
     """
     import tensorflow as tf
 
-    tile, channels = image_shape[:2], image_shape[-1]
-    overlaps = [side // 4 for side in tile]
-    strides = [side - overlap for side, overlap in zip(tile, overlaps)]
-    window = np.outer(*(_window(side, overlap) for side, overlap in zip(tile, overlaps)))[..., None].astype("float32")
+    channels = image_shape[-1]
+    overlaps = tile_overlaps(image_shape[:2], None)
+    # Three tiles: the last one's weights rise at its start, the first one's fall at its end.
+    axes = [Axis(3 * tile - 2 * overlap, tile, overlap) for tile, overlap in zip(image_shape, overlaps)]
 
-    def positions(size, axis):
-        """Where the pixels of each tile lie in the photo, (tiles, side): mirrored beyond the borders."""
-        count = -(-(size + overlaps[axis]) // strides[axis])  # until the last pixel is behind the last ramp's start
-        index = tf.range(count)[:, None] * strides[axis] + tf.range(tile[axis]) - overlaps[axis]
-        index %= 2 * size
-        return tf.minimum(index, 2 * size - 1 - index)
+    def cut(length, axis):
+        """`Axis.pixels` of each tile and `Axis.weights`, (tiles, tile), for a length that is a tensor."""
+        count = tf.maximum(1, -((axis.overlap - length) // axis.stride))
+        index = tf.range(count)[:, None]
+        pixels = (index * axis.stride + tf.range(axis.tile)) % (2 * length)
+        rising, _, falling = axis.weights()[::-1]
+        weights = tf.where(index == 0, 1.0, rising) * tf.where(index == count - 1, 1.0, falling)
+        return tf.minimum(pixels, 2 * length - 1 - pixels), weights
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, channels), tf.uint8, "images")], autograph=False)
     def reconstruct_uint8(images):
         height, width = tf.unstack(tf.shape(images)[1:3])
-        tiles = tf.gather(images, positions(height, 0), axis=1)
-        tiles = tf.gather(
-            tiles, positions(width, 1), axis=3
-        )  # (batch, rows, tile height, columns, tile width, channels)
+        (down, row_weights), (across, column_weights) = (cut(*pair) for pair in zip((height, width), axes))
+        tiles = tf.gather(tf.gather(images, down, axis=1), across, axis=3)
         tiles = tf.transpose(tiles, (0, 1, 3, 2, 4, 5))  # (batch, rows, columns, *image_shape)
         grid = tf.shape(tiles)
-        tiles = reconstruct(tf.cast(tf.reshape(tiles, (-1, *image_shape)), tf.float32) / 255.0) * window
-        tiles = tf.transpose(tf.reshape(tiles, grid), (0, 5, 1, 3, 2, 4))
-        strips = tf.signal.overlap_and_add(tiles, strides[1])  # (batch, channels, rows, tile height, width and more)
-        photos = tf.signal.overlap_and_add(tf.transpose(strips, (0, 1, 4, 2, 3)), strides[0])
-        photos = tf.transpose(photos, (0, 3, 2, 1))[:, overlaps[0] :, overlaps[1] :][:, :height, :width]
+        tiles = tf.reshape(reconstruct(tf.cast(tf.reshape(tiles, (-1, *image_shape)), tf.float32) / 255.0), grid)
+        tiles *= row_weights[:, None, :, None, None] * column_weights[:, None, :, None]
+        tiles = tf.transpose(tiles, (0, 5, 1, 3, 2, 4))
+        strips = tf.signal.overlap_and_add(tiles, axes[1].stride)  # (batch, channels, rows, tile height, width or more)
+        photos = tf.signal.overlap_and_add(tf.transpose(strips, (0, 1, 4, 2, 3)), axes[0].stride)
+        photos = tf.transpose(photos, (0, 3, 2, 1))[:, :height, :width]
         return tf.cast(tf.round(tf.clip_by_value(photos, 0.0, 1.0) * 255.0), tf.uint8)
 
     def decode(data):
-        """uint8 (height, width, channels) of a file, as `keras_recon.data.photos.to_channels` gives it."""
+        """uint8 (height, width, channels) of a file, as `keras_recon.pixels.to_channels` gives it."""
         pixels = tf.cond(
             tf.io.is_jpeg(data),
             # By default TensorFlow decodes faster, to other values than Pillow.
@@ -86,9 +86,3 @@ def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int]) -
     for function in signatures.values():
         function.get_concrete_function()
     return signatures
-
-
-def _window(side: int, overlap: int) -> np.ndarray:
-    """Weights (side,) that add up to 1 where tiles overlap: ones between two ramps."""
-    ramp = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / max(overlap, 1)) ** 2
-    return np.concatenate([ramp, np.ones(side - 2 * overlap), ramp[::-1]])

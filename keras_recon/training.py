@@ -5,6 +5,7 @@ import keras
 
 from keras_recon import data, losses, metrics
 from keras_recon.callbacks import GradualUnfreezing, RunSummary, SwapEMAWeights, Throughput, TrainingBackup
+from keras_recon.degradations import Degradation
 from keras_recon.files import replacing
 from keras_recon.models import Reconstructor
 from keras_recon.models.finetuning import parse_strategy
@@ -77,6 +78,7 @@ def train(
     steps_per_epoch: int,
     seed: int,
     config: dict,
+    degradation: Degradation | None = None,
     ema_momentum: float = 0.0,
     **compile_options,
 ):
@@ -90,10 +92,13 @@ def train(
         training, validation: the photos.
         run_dir, log_dir: folders.
         batch_size, epochs, steps_per_epoch: the length of the run.
-        seed: of the crops.
+        seed: of the crops and their degradation.
         config: settings to show in TensorBoard.
+        degradation: what the model learns to undo; None for reconstruction.
         ema_momentum, **compile_options: see `compile_model`.
     """
+    if degradation and model.mask_ratio:  # what is visible is pasted into its output, and would be degraded there
+        raise ValueError(f"A masked model must have no degradation. Received: degradation={degradation}")
     compile_model(model, total_steps=epochs * steps_per_epoch, ema_momentum=ema_momentum, **compile_options)
     state = run_dir / "training"
     state.mkdir(parents=True, exist_ok=True)
@@ -103,11 +108,12 @@ def train(
     if model.linear_path and not initial_epoch:
         model.adapt(data.training_batches(*crops, epochs=1, seed=seed))
     strategy, number = parse_strategy(model.strategy)
-    validation_batches = data.validation_batches(validation, model.image_shape, batch_size)
+    validation_batches = data.validation_batches(validation, model.image_shape, batch_size, degradation=degradation)
+    degraded, clean = data.spread(validation_batches, 6)
     log = run_dir / "log.csv"
     best = state / "best.weights.h5"
     model.fit(
-        data.training_batches(*crops, epochs=epochs, seed=seed, initial_epoch=initial_epoch),
+        data.training_batches(*crops, epochs=epochs, seed=seed, initial_epoch=initial_epoch, degradation=degradation),
         validation_data=validation_batches,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
@@ -119,7 +125,7 @@ def train(
             *([GradualUnfreezing(int(number), max(model.feature_layers))] if strategy == "gradual" else []),
             *([SwapEMAWeights()] if ema_momentum else []),  # before the callbacks that draw and save
             keras.callbacks.TensorBoard(log_dir, write_graph=False),
-            RunSummary(log_dir, config, data.spread(validation_batches, 6)),
+            RunSummary(log_dir, config, (model.visible_part(degraded), clean)),
             keras.callbacks.ModelCheckpoint(
                 best,
                 monitor="val_psnr",

@@ -9,7 +9,7 @@ from models.test_vit import TINY
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from keras_recon import models
+from keras_recon import degradations, models
 from keras_recon.comparison import Run, compare
 from keras_recon.comparison_report import summary, write_comparison
 
@@ -80,6 +80,25 @@ def test_bytes_and_quality_at_them(measured):
         fits = "psnr" in rows[codec]
         assert (rows[codec]["bytes"] <= rows["pca"]["bytes"]) == fits
         assert any(remark.startswith(codec) and "of pca" in remark for remark in measured[1].remarks)
+
+
+def test_degraded_images(tmp_path):
+    vit = {**TINY, "image_shape": (16, 16, 3), "patch_size": 4, "latent_dim": 5}
+    runs = {"vit": [finished_run(tmp_path / "vit", models.ViTReconstructor(**vit))]}
+    noise = degradations.GaussianNoise(25)
+    comparison = compare(runs, IMAGES, PHOTOS, BATCHES, BATCHES, noise)
+    noisy = np.stack([noise(image, np.random.default_rng((0, 3, i))) for i, image in enumerate(IMAGES)])
+    assert list(comparison.rows) == ["vit", "pca", "mean", "input"]
+    pca = models.LinearReconstructor((16, 16, 3), 4, 5)
+    pca.adapt(IMAGES)  # fitted to clean images, applied to the degraded ones
+    for name, outputs in (("input", noisy), ("pca", pca.predict(noisy, verbose=0))):
+        psnr = np.mean([peak_signal_noise_ratio(i, o, data_range=1) for i, o in zip(IMAGES, outputs)])
+        assert comparison.rows[name]["psnr"] == pytest.approx(psnr, abs=1e-3)
+    assert comparison.rows["vit"]["bytes"] > 0 and not comparison.curves
+    assert list(comparison.pictures) == ["original", "input", "pca", "vit"]
+    assert {p.tobytes() for p in comparison.pictures["input"]} <= {image.tobytes() for image in noisy}
+    write_comparison(comparison, runs, tmp_path / "out", tmp_path / "logs", {})
+    assert "left out, as they do not undo noise:25" in (tmp_path / "out" / "comparison.md").read_text()
 
 
 def test_curves_are_those_of_the_log(measured):

@@ -1,9 +1,10 @@
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image
 
 from keras_recon.data.photos import Photos
+from keras_recon.degradations.reduction import resize_bicubic
+from keras_recon.pixels import to_float
 
 
 class RandomCrops:
@@ -67,14 +68,5 @@ def cover(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     scale = max(want / have for want, have in zip(size, photo.shape))
     if scale <= 1:
         return photo
-    height, width = (max(want, round(have * scale)) for want, have in zip(size, photo.shape))
-    planes = [
-        np.asarray(Image.fromarray(to_float(plane)).resize((width, height), Image.Resampling.BICUBIC))
-        for plane in np.moveaxis(photo, -1, 0)
-    ]
-    return np.clip(np.stack(planes, axis=-1), 0.0, 1.0)
-
-
-def to_float(image: np.ndarray) -> np.ndarray:
-    """float32 in [0, 1] from uint8 or float."""
-    return image.astype("float32") / 255 if image.dtype == np.uint8 else image.astype("float32")
+    enlarged = [max(want, round(have * scale)) for want, have in zip(size, photo.shape)]
+    return np.clip(resize_bicubic(to_float(photo), enlarged), 0.0, 1.0)

@@ -5,7 +5,8 @@ from threading import Lock
 import numpy as np
 from PIL import Image, ImageOps
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+from keras_recon.image_files import UNREADABLE
+from keras_recon.pixels import to_channels
 
 
 class Photos(Sequence):
@@ -43,23 +44,5 @@ def read_photo(path: str | Path, channels: int) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return to_channels(ImageOps.exif_transpose(image), channels)
-    except (OSError, SyntaxError, Image.DecompressionBombError, ValueError) as error:  # broken, or of another range
+    except UNREADABLE as error:
         raise ValueError(f"Cannot read the image {path}: {error}") from error
-
-
-def to_channels(image: Image.Image | np.ndarray, channels: int) -> np.ndarray:
-    """An image with 1 (luma), 3 (RGB) or 4 (RGBA) channels, uint8 (height, width, channels).
-
-    What is transparent is shown over white, unless there are 4 channels. Float pixels must be from 0 to 1, those of
-    more than 8 bits from 0 to 65535; others raise a ValueError.
-    """
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image.squeeze(-1) if image.shape[2:] == (1,) else image)
-    if image.mode[0] in "IF":  # Pillow clips 16-bit numbers and floats to 8 bits instead of scaling them
-        values, top = np.asarray(image), 1 if image.mode == "F" else 65535
-        if not (values.min() >= 0 and values.max() <= top):  # not a number is neither
-            raise ValueError(f"pixels must be from 0 to {top}. Received: values from {values.min()} to {values.max()}")
-        image = Image.fromarray((values * (255 / top)).round().astype("uint8"))
-    if channels < 4 and image.has_transparency_data:  # the colours behind it are arbitrary
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return np.asarray(image.convert(MODES[channels])).reshape(image.height, image.width, channels)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_recon.data.crops import RandomCrops, grid_crops
 from keras_recon.data.photos import Photos
+from keras_recon.degradations import Degradation, degrade
 
 VALIDATION_BYTES = 2**27  # of crops in memory
 
@@ -17,29 +18,47 @@ def training_batches(
     epochs: int,
     seed: int,
     initial_epoch: int = 0,
+    degradation: Degradation | None = None,
 ) -> tf.data.Dataset:
     """`steps_per_epoch` batches for each epoch from `initial_epoch` to `epochs`, (degraded, clean) pairs of crops.
 
     Batch k of an epoch is the same whatever the epoch that the data set starts at, so that a resumed run sees the
-    batches that an uninterrupted one would have seen.
+    batches that an uninterrupted one would have seen. Without a degradation both of a pair are the clean crop.
     """
     crops = RandomCrops(photos, image_shape[:2], seed)
     per_epoch = steps_per_epoch * batch_size
 
-    def crop(position):
+    def pair(position):
+        epoch, index = divmod(int(position), per_epoch)
+        clean = crops(epoch, index)
+        if degradation is None:
+            return clean, clean
+        return degradation(clean, np.random.default_rng((seed, 2, epoch, index))), clean  # `crops` has streams 0 and 1
+
+    def tensors(position):
         # A pure function, so tf.data may run it in parallel and ahead of time under op determinism too.
-        image = tf.numpy_function(lambda p: crops(*divmod(int(p), per_epoch)), [position], tf.float32, stateful=False)
-        return tf.ensure_shape(image, image_shape)
+        images = tf.numpy_function(pair, [position], [tf.float32, tf.float32], stateful=False)
+        return tuple(tf.ensure_shape(image, image_shape) for image in images)
 
-    images = tf.data.Dataset.range(initial_epoch * per_epoch, epochs * per_epoch).map(crop, tf.data.AUTOTUNE)
-    return _pairs(images, batch_size)
+    positions = tf.data.Dataset.range(initial_epoch * per_epoch, epochs * per_epoch)
+    return positions.map(tensors, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def validation_batches(photos: Photos, image_shape: tuple[int, int, int], batch_size: int, limit: int = 512):
-    """(degraded, clean) pairs of the same crops in every epoch: at most `limit`, side by side, from all photos."""
+def validation_batches(
+    photos: Photos,
+    image_shape: tuple[int, int, int],
+    batch_size: int,
+    limit: int = 512,
+    degradation: Degradation | None = None,
+) -> tf.data.Dataset:
+    """(degraded, clean) pairs of the same crops in every epoch: at most `limit`, side by side, from all photos.
+
+    They are degraded in the same way in every epoch and for every seed of a training.
+    """
     room = VALIDATION_BYTES // (4 * math.prod(image_shape))
-    images = grid_crops(photos, image_shape[:2], max(image_shape[:2]), max(1, min(limit, room)))
-    return _pairs(tf.data.Dataset.from_tensor_slices(images), batch_size)
+    clean = grid_crops(photos, image_shape[:2], max(image_shape[:2]), max(1, min(limit, room)))
+    images = tf.data.Dataset.from_tensor_slices((degrade(clean, degradation), clean))
+    return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def spread(batches: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +66,3 @@ def spread(batches: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray
     pairs = list(batches.unbatch().as_numpy_iterator())
     chosen = np.linspace(0, len(pairs), min(count, len(pairs)), endpoint=False).astype(int)
     return tuple(np.stack(images) for images in zip(*(pairs[i] for i in chosen)))
-
-
-def _pairs(images: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    return images.batch(batch_size).map(lambda clean: (clean, clean)).prefetch(tf.data.AUTOTUNE)

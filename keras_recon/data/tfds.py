@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets
 
-from keras_recon.data.photos import Photos, to_channels
+from keras_recon.data.photos import Photos
+from keras_recon.pixels import to_channels
 
 VALIDATION_SPLITS = ("validation", "val", "test")
 

@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_recon.layers.masking import take_tokens
 from keras_recon.layers.positions import LocalAttention, PositionEmbedding
 
 # A noise shape that says nothing: without one, dropout under PyTorch draws from torch's global generator, whose state
@@ -122,7 +123,8 @@ class Transformer(keras.layers.Layer):
     """Linear embedding, position embedding, `num_layers` transformer blocks and a final norm.
 
     Maps a grid of vectors (batch, rows, columns, values) to (batch, rows, columns, hidden_dim). Attention heads start
-    at looking at neighbours, see `LocalAttention`.
+    at looking at neighbours, see `LocalAttention`. With `visible`, the numbers (batch, num_visible) of some positions
+    of each grid, the blocks see those alone, and the result is (batch, num_visible, hidden_dim).
 
     Args:
         num_layers: number of blocks; stochastic depth grows linearly over them, from 0 to `drop_path_rate`.
@@ -179,13 +181,16 @@ class Transformer(keras.layers.Layer):
             block.build((batch, rows * columns, self.hidden_dim))
         self.norm.build((batch, rows * columns, self.hidden_dim))
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, visible=None, training=None):
         rows, columns = inputs.shape[1:3]
         x = self.positions(self.embedding(inputs))
         x = ops.reshape(x, (-1, rows * columns, self.hidden_dim))  # (batch, tokens, hidden_dim)
+        if visible is not None:
+            x = take_tokens(x, visible)
         for block in self.blocks:
             x = block(x, training=training)
-        return ops.reshape(self.norm(x), (-1, rows, columns, self.hidden_dim))
+        x = self.norm(x)
+        return ops.reshape(x, (-1, rows, columns, self.hidden_dim)) if visible is None else x
 
     def get_config(self):
         return {

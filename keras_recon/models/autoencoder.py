@@ -36,6 +36,7 @@ class ConvAutoencoder(Reconstructor):
         seed: of the variational draws.
     """
 
+    fully_convolutional = True
     variants: typing.ClassVar = {
         "micro": {"filters": (16, 64, 160), "num_blocks": 1},
         "small": {"filters": (64, 128, 256), "num_blocks": 2},

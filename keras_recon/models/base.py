@@ -33,7 +33,9 @@ class Reconstructor(keras.Model):
     """
 
     variants: typing.ClassVar[dict[str, dict]] = {}
+    fully_convolutional: bool = False  # whether the weights serve images of any size
     strategy: str = "full"  # what is trained; a choice where there is a pretrained backbone
+    mask_ratio: float = 0.0  # the share of patches that is hidden from the encoder
 
     def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool, **kwargs):
         # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
@@ -90,10 +92,14 @@ class Reconstructor(keras.Model):
 
     def to_latents(self, images, features):
         """Latents of images whose features are known."""
+        return self.patch_latents(patchify(images, self.patch_size), features)  # (batch, rows, columns, latent_dim)
+
+    def patch_latents(self, patches, features):
+        """Latents (..., latent_dim) of patches (..., values) whose features (..., features) are known."""
         latents = ops.cast(self.latent_head(features), "float32")
         if self.linear_path:  # divided for the reason given in `LinearDecoder`
-            latents = self.linear.encode(patchify(images, self.patch_size)) + latents / features.shape[-1]
-        return latents  # (batch, rows, columns, latent_dim)
+            latents = self.linear.encode(patches) + latents / features.shape[-1]
+        return latents
 
     def decode(self, latents, training=None):
         """Images (batch, *image_shape) of latents (batch, *latent_shape)."""
@@ -111,6 +117,10 @@ class Reconstructor(keras.Model):
     def call(self, images, training=None):
         return self.decode(self.encode(images, training=training), training=training)
 
+    def visible_part(self, images: np.ndarray) -> np.ndarray:
+        """What inference sees of images: all; of a masked model, gray where a patch is hidden."""
+        return images
+
     def variable_depths(self) -> dict[str, int]:
         """Depth in a pretrained backbone, by path, of the variables that come from one."""
         return {}
@@ -118,6 +128,26 @@ class Reconstructor(keras.Model):
     def merged(self) -> "Reconstructor":
         """The model for use, without what only training needs."""
         return self
+
+    def for_image_shape(self, image_shape: tuple[int, int, int]) -> "Reconstructor":
+        """A copy with the same weights for images of another height and width, where the model is fully convolutional.
+
+        Args:
+            image_shape: (height, width, channels); height and width must be multiples of `patch_size`.
+        """
+        if not self.fully_convolutional:
+            raise ValueError(
+                f"`image_shape` of a {type(self).__name__} must be {self.image_shape}, which its weights are for. "
+                f"Received: image_shape={tuple(image_shape)}"
+            )
+        if tuple(image_shape[2:]) != self.image_shape[2:]:
+            raise ValueError(
+                f"`image_shape` must have the {self.image_shape[2]} channels of the weights. "
+                f"Received: image_shape={tuple(image_shape)}"
+            )
+        copy = type(self).from_config({**self.get_config(), "image_shape": tuple(image_shape)})
+        copy.set_weights(self.get_weights())
+        return copy
 
     def adapt(self, data: np.ndarray | Iterable, max_patches: int | None = None):
         """Fit the linear path by PCA on patches of clean images, in float64.

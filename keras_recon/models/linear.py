@@ -14,6 +14,8 @@ class LinearReconstructor(Reconstructor):
         latent_dim: latent values per patch.
     """
 
+    fully_convolutional = True
+
     def __init__(
         self, image_shape: tuple[int, int, int] = (64, 64, 3), patch_size: int = 8, latent_dim: int = 12, **kwargs
     ):

@@ -3,7 +3,7 @@ import typing
 import keras
 
 from keras_recon.layers import Transformer, TransformerDecoder, patchify
-from keras_recon.models.base import Reconstructor
+from keras_recon.models.masked import MaskedReconstructor
 
 SIZES = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
 # SIZES, then the same four of the decoder. From "tiny" on, the encoders are those of "Training data-efficient image
@@ -18,7 +18,7 @@ VARIANTS = {
 
 
 @keras.saving.register_keras_serializable("keras_recon")
-class ViTReconstructor(Reconstructor):
+class ViTReconstructor(MaskedReconstructor):
     """Vision Transformer autoencoder with a bottleneck of `latent_dim` values per patch, trained from scratch.
 
         images -> patches -> transformer -> head ----+--> latents -> transformer -> head ----+--> patches -> images
@@ -26,7 +26,8 @@ class ViTReconstructor(Reconstructor):
 
     Architecture of "An Image is Worth 16x16 Words" (Dosovitskiy et al., 2021) for the encoder and of "Masked
     Autoencoders Are Scalable Vision Learners" (He et al., 2022) for the decoder; the linear path is described in
-    `Reconstructor`.
+    `Reconstructor`, and what a `mask_ratio` does in `MaskedReconstructor`. The encoder of a trained model becomes a
+    keras-hub backbone by `keras_recon.models.backbone_export`.
 
     Args:
         image_shape: (height, width, channels).
@@ -38,6 +39,9 @@ class ViTReconstructor(Reconstructor):
         drop_path_rate: stochastic depth of the last block, in [0, 1).
         position_embedding: `"learned"` or `"sincos"`.
         linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
+        mask_ratio: share of the patches that calls hide from the encoder, in [0, 1).
+        normalize_target: whether a masked model predicts patches of mean 0 and standard deviation 1.
+        seed: of the masks in training.
     """
 
     variants: typing.ClassVar = {
@@ -61,9 +65,12 @@ class ViTReconstructor(Reconstructor):
         drop_path_rate: float = 0.0,
         position_embedding: str = "learned",
         linear_path: bool = True,
+        mask_ratio: float = 0.0,
+        normalize_target: bool = False,
+        seed: int | None = None,
         **kwargs,
     ):
-        super().__init__(image_shape, patch_size, latent_dim, linear_path, **kwargs)
+        super().__init__(image_shape, patch_size, latent_dim, linear_path, mask_ratio, normalize_target, seed, **kwargs)
         shared = {
             "dropout_rate": dropout_rate,
             "drop_path_rate": drop_path_rate,

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from keras_recon import degradations
 from keras_recon.data import Photos, RandomCrops, load_photos, spread, training_batches, validation_batches
 
 SHAPE = (16, 16, 3)
@@ -34,12 +35,39 @@ def test_resuming_gives_the_batches_of_an_uninterrupted_run(photos):
     assert not np.array_equal(whole[0], whole[3])  # the epochs differ
 
 
+@pytest.mark.parametrize("text", ["noise:0-50", "mask:0.5", "strokes:0.3", "motion:5+downsample:2+jpeg:30"])
+def test_degraded_batches_are_direct_calls_bit_for_bit_and_their_clean_ones_as_ever(photos, text):
+    degradation = degradations.from_string(text)
+    options = {"batch_size": 4, "steps_per_epoch": 3, "epochs": 3, "seed": 1}
+    batches = arrays(training_batches(photos[0], SHAPE, **options, degradation=degradation))
+    undegraded = arrays(training_batches(photos[0], SHAPE, **options))
+    np.testing.assert_array_equal([clean for _, clean in batches], [clean for _, clean in undegraded])
+    for i, (degraded, clean) in enumerate(batches):
+        epoch, step = divmod(i, 3)
+        rngs = [np.random.default_rng((1, 2, epoch, 4 * step + k)) for k in range(4)]
+        np.testing.assert_array_equal(degraded, [degradation(*pair) for pair in zip(clean, rngs)])
+    resumed = arrays(training_batches(photos[0], SHAPE, **options, initial_epoch=2, degradation=degradation))
+    np.testing.assert_array_equal(batches[6:], resumed)
+
+
+def test_validation_is_degraded_in_the_same_way_each_time(photos):
+    noise = degradations.GaussianNoise(25)
+    batches = validation_batches(photos[1], SHAPE, batch_size=32, limit=50, degradation=noise)
+    first, second = arrays(batches), arrays(batches)
+    clean = np.concatenate([clean for _, clean in first])
+    np.testing.assert_array_equal(np.concatenate([d for d, _ in first]), degradations.degrade(clean, noise))
+    for a, b in zip(first, second):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_all_pipelines_share_what_is_decoded():
-    reads = []
+    reads, counts = [], []
     photos = Photos(range(6), lambda i: reads.append(i) or np.zeros((20, 20, 3), "uint8"))
     for seed in (0, 1):
         arrays(training_batches(photos, SHAPE, batch_size=6, steps_per_epoch=2, epochs=1, seed=seed))
-    assert sorted(reads) == list(range(6))
+        counts.append(len(reads))
+    # Two threads of the first pipeline may decode a photo at the same time.
+    assert set(reads) == set(range(6)) and counts[0] == counts[1]
 
 
 def test_validation_is_the_same_each_time_and_covers_every_photo(photos):

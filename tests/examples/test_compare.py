@@ -3,9 +3,12 @@ import json
 
 import compare
 import jobs
+import numpy as np
 import pytest
 import skimage.data
+import train_autoencoder
 from examples.test_settings import check_answers_before_the_heavy_imports
+from examples.test_train_vit import arguments
 from jobs import Job, Spec
 from PIL import Image
 
@@ -61,20 +64,34 @@ def test_specs():
 
 def test_finished_runs_must_fit_together(tmp_path, capsys):
     first = fake_run(tmp_path / "first")
-    assert "first sample, (16, 16, 3), 48; b sample, (16, 16, 3), 96" in refusal(
+    assert "first sample, (16, 16, 3), degradation None, 48; b sample, (16, 16, 3), degradation None, 96" in refusal(
         capsys, first, "b=" + fake_run(tmp_path / "b", latent_values=96)
     )
     assert "one number of latent values" in refusal(capsys, first, fake_run(tmp_path / "gray", channels=1))
+    noisy = fake_run(tmp_path / "noisy", degradation="noise:25")
+    assert "first sample, (16, 16, 3), degradation None, 48; noisy" in refusal(capsys, first, noisy)
+    assert "the degradation noise:25 and" in refusal(capsys, first, noisy, "--degradation", "noise:25")
     assert "image shape (32, 32, 3)" in refusal(capsys, first, "--image-size", "32")
     (tmp_path / "unfinished").mkdir()
     assert "must be a finished run's" in refusal(capsys, str(tmp_path / "unfinished"))
 
 
+def test_runs_from_before_there_were_degradations_have_none(tmp_path, capsys):
+    first = fake_run(tmp_path / "first")
+    config = json.loads((tmp_path / "first" / "config.json").read_text())
+    del config["degradation"]
+    (tmp_path / "first" / "config.json").write_text(json.dumps(config))
+    _, (job,) = compare.parse([first, fake_run(tmp_path / "second"), "vit --patch-size 4 --latent-dim 3"])
+    assert job.config.degradation is None
+    assert "the degradation gray" in refusal(capsys, first, "--degradation", "gray")
+
+
 def test_trainings_take_the_settings_of_a_finished_run(tmp_path):
-    first = fake_run(tmp_path / "first", batch_size=7, epochs=5, steps_per_epoch=30)
+    first = fake_run(tmp_path / "first", batch_size=7, epochs=5, steps_per_epoch=30, degradation="noise:25")
     _, (job,) = compare.parse([first, "vit --patch-size 4 --latent-dim 3"])
     config = job.config
     assert (config.image_size, config.batch_size, config.epochs, config.steps_per_epoch) == ("16", 7, 5, 30)
+    assert config.degradation == "noise:25"
 
 
 def test_a_run_of_other_settings_is_not_taken(tmp_path, capsys):
@@ -127,6 +144,24 @@ def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):
     protocol = json.loads((tmp_path / "models" / "other" / "comparison.json").read_text())["protocol"]
     assert protocol["evaluated crops"].startswith("10 of (16, 16, 3)")  # 3 * 2 and 2 * 2
     assert protocol["intervals"].startswith("over photos")
+
+
+def test_a_denoising_run_and_its_comparison(tmp_path):
+    noisy = ["--skips", "--latent-dim", "48", "--degradation", "noise:25"]
+    train_autoencoder.main(arguments(tmp_path, "noisy", *noisy))
+    report = json.loads((tmp_path / "models" / "noisy" / "metrics.json").read_text())
+    results = report["results"]
+    assert results["input"]["psnr"] == pytest.approx(-20 * np.log10(25 / 255), abs=0.1)
+    # All values of a patch: PCA gives the noisy image back, clipped, and there the network starts.
+    assert results["pca"]["psnr"] == pytest.approx(results["input"]["psnr"], abs=0.6)
+    assert results["model"]["psnr"] > results["pca"]["psnr"] - 0.1
+    compare.main([str(tmp_path / "models" / "noisy"), *where(tmp_path)])
+    content = json.loads((tmp_path / "models" / "comparison" / "comparison.json").read_text())
+    assert list(content["rows"]) == ["noisy", "pca", "mean", "input"]
+    for row, of_run in (("noisy", "model"), ("input", "input")):
+        assert content["rows"][row]["psnr"] == pytest.approx(results[of_run]["psnr"], abs=0.02)
+    assert content["remarks"] == ["jpeg, webp: left out, as they do not undo noise:25."]
+    assert content["protocol"]["degradation"] == report["protocol"]["degradation"] == "noise:25"
 
 
 @pytest.mark.slow

@@ -20,6 +20,13 @@ def test_a_smoke_run(tmp_path):
     assert keras.saving.load_model(run / "model.keras").filters == (8, 8)
 
 
+def test_a_degradation_that_is_none_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        train_autoencoder.main(arguments(tmp_path, "wrong", "--degradation", "nois:25"))
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.endswith("joined by '+'. Received: degradation='nois:25'\n")
+
+
 def test_filters_that_are_no_numbers_are_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         train_autoencoder.main(arguments(tmp_path, "wrong", "--filters", "8;8"))

@@ -1,0 +1,119 @@
+"""Colour denoising of whole photos: PSNR of models of keras_recon beside that of classical methods.
+
+The noise is additive, white and Gaussian, of known sigma, and not clipped. PSNR is over all channels of an image, of
+the output clipped to [0, 1]; its mean over the photos is reported. A method that is not installed has no row.
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import keras
+import numpy as np
+from skimage.metrics import peak_signal_noise_ratio
+from skimage.restoration import denoise_nl_means, denoise_wavelet
+
+from keras_recon import data
+from keras_recon.degradations import GaussianNoise
+from keras_recon.report import results_table, write_json
+
+
+def wavelet(noisy: np.ndarray, sigma: float) -> np.ndarray:
+    return denoise_wavelet(noisy, sigma, method="BayesShrink", convert2ycbcr=True, channel_axis=-1)
+
+
+def nl_means(noisy: np.ndarray, sigma: float) -> np.ndarray:
+    return denoise_nl_means(noisy, 5, 6, h=NL_MEANS_H * sigma, sigma=sigma, fast_mode=True, channel_axis=-1)
+
+
+def bm3d(noisy: np.ndarray, sigma: float) -> np.ndarray:
+    from bm3d import bm3d_rgb
+
+    return bm3d_rgb(noisy, sigma)
+
+
+NL_MEANS_H = 0.6  # in units of sigma; scikit-image's example of fast_mode with a known sigma
+METHODS = {  # by the row's name: the method, the package that it needs, and what the protocol says of it
+    "wavelet": (wavelet, "PyWavelets", "scikit-image's denoise_wavelet, BayesShrink, soft, in YCbCr, sigma given"),
+    "nl_means": (
+        nl_means,
+        "scikit-image",
+        f"scikit-image's denoise_nl_means, fast, 5x5 patches, distance 6, h={NL_MEANS_H} sigma, sigma given",
+    ),
+    "bm3d": (bm3d, "bm3d", "bm3d_rgb of the package bm3d, its default profile, sigma given"),
+}
+
+
+def installed(package: str) -> str | None:
+    """Its version, if it is installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def of_model(path: Path) -> Callable:
+    """A saved model as a method; it is not told sigma."""
+    from keras_recon.inference import reconstruct
+
+    model = keras.saving.load_model(path)
+    return lambda noisy, sigma: reconstruct(model, noisy)
+
+
+def measure(method: Callable, pairs: list[tuple[np.ndarray, np.ndarray]], sigma: float) -> dict:
+    """PSNR in dB of each (noisy, clean) pair after `method(noisy, sigma)`, and the seconds that a photo took."""
+    psnr, start = [], time.perf_counter()
+    for noisy, clean in pairs:
+        output = np.clip(method(noisy, sigma), 0, 1).astype("float32")
+        psnr.append(peak_signal_noise_ratio(clean, output, data_range=1))
+    return {"psnr of photos": psnr, "seconds per photo": (time.perf_counter() - start) / len(pairs)}
+
+
+def main(argv: list[str] | None = None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("photos", type=Path, metavar="PHOTOS", help="folder, searched recursively")
+    add("--sigma", type=float, default=25.0, help="of the noise, in units of 1/255 (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
+    add("--methods", nargs="*", default=list(METHODS), choices=METHODS, help="classical rows (default: all)")
+    add("--model", type=Path, nargs="+", default=[], help=".keras files, a row each")
+    add("--json", type=Path, default="denoising.json", help="what to write (default: %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        noise, photos = GaussianNoise(args.sigma), data.folder_photos(args.photos)
+    except ValueError as error:
+        parser.error(str(error))
+    images = [photo.astype("float32") / 255 for photo in photos]
+    pairs = [(noise(clean, np.random.default_rng((args.seed, i))), clean) for i, clean in enumerate(images)]
+    rows = {"input": {"psnr of photos": [peak_signal_noise_ratio(c, n, data_range=1) for n, c in pairs]}}
+    notes = {"input": "the noisy images, not clipped"}
+    for name in args.methods:
+        method, package, notes[name] = METHODS[name]
+        if installed(package):
+            rows[name] = measure(method, pairs, args.sigma / 255)
+        else:
+            notes[name] = f"no row: {package} is not installed (pip install 'keras_recon[benchmark]')"
+            print(f"{name}: {notes[name]}")
+    for path in args.model:
+        rows[str(path)] = measure(of_model(path), pairs, args.sigma / 255)
+    rows = {name: {"psnr": float(np.mean(row["psnr of photos"])), **row} for name, row in rows.items()}
+    print(results_table({name: {k: v for k, v in row.items() if k != "psnr of photos"} for name, row in rows.items()}))
+    protocol = {
+        "photos": f"{len(photos)} of {args.photos.name}, RGB, in the order of their names",
+        "noise": f"additive white Gaussian, sigma {args.sigma:g} of 255, not clipped, not quantised",
+        "seed": f"photo i: numpy.random.default_rng(({args.seed}, i))",
+        "psnr": "dB, over all channels of an image, output clipped to [0, 1] and not quantised; mean over photos",
+        **notes,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "backend": keras.backend.backend(),
+        "versions": {name: installed(name) for name in ("numpy", "scikit-image", "PyWavelets", "bm3d", "keras")},
+    }
+    write_json(args.json, {"rows": rows, "names of photos": photos.keys, "protocol": protocol})
+
+
+if __name__ == "__main__":
+    main()

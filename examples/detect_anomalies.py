@@ -1,0 +1,79 @@
+"""Find defects by what a model that was trained on good images cannot reconstruct.
+
+FOLDER is laid out as the data sets of MVTec AD: train/good, test/good, test/<kind> and ground_truth/<kind>. Train the
+models on its train/ first: python examples/train_autoencoder.py --data FOLDER/train --channels 1
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the data set")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, metavar="RUN", help="folders of finished runs")
+    parser.add_argument("--sigma", type=float, default=2.0, help="pixels by which error maps are smoothed (default: 2)")
+    parser.add_argument("--output", type=Path, default=Path("saved_models/anomalies"), help="(default: %(default)s)")
+    args = parser.parse_args(argv)
+    for folder in (args.folder / "train" / "good", args.folder / "test" / "good"):
+        if not folder.is_dir():
+            parser.error(f"FOLDER must have train/good and test/good. Received: {args.folder} (no {folder})")
+    for run in args.models:
+        if not (run / "model.keras").exists():
+            parser.error(f"--models must be folders of finished runs, with a model.keras. Received: {run}")
+    if args.sigma < 0:
+        parser.error(f"--sigma must not be negative. Received: sigma={args.sigma}")
+    return args
+
+
+def main(argv: list[str] | None = None):
+    args = parse(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
+
+    import keras  # from here on imports take seconds
+
+    from keras_recon import anomaly, data, report
+    from keras_recon.evaluation import fit_pca
+    from keras_recon.figures import save_heat_maps
+    from keras_recon.inference import reconstruct
+    from keras_recon.pixels import to_float
+
+    models = {run.resolve().name: keras.saving.load_model(run / "model.keras") for run in args.models}
+    try:
+        images = anomaly.load_images(args.folder)
+        channels = {model.image_shape[-1] for model in models.values()}
+        if len(channels) > 1:
+            raise ValueError(f"--models must be of one number of channels. Received: {sorted(channels)}")
+        (channels,) = channels
+        good = data.folder_photos(args.folder / "train", channels=channels)
+        photos = [to_float(data.read_photo(image.path, channels)) for image in images]
+        # PCA with the patches and latents of the first model.
+        first = next(iter(models.values()))
+        models["pca"] = fit_pca(first, data.training_batches(good, first.image_shape, 64, 100, epochs=1, seed=0))
+        results, maps = {}, {}
+        for name, model in models.items():
+            print(f"{name}: {len(photos)} images", file=sys.stderr)
+            maps[name] = [anomaly.error_map(p, reconstruct(model, p), args.sigma) for p in photos]
+            results[name] = {**anomaly.auroc(images, maps[name]), "compression ratio": model.compression_ratio}
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    protocol = {
+        "data": f"{len(good)} good images for training, {len(images)} test images",
+        "error map": f"squared error, mean over channels, smoothed by a Gaussian of {args.sigma:g} pixels",
+        "image score": "maximum of the error map",
+        "pixel AUROC": "over all pixels of all test images",
+        "a kind's column": "image AUROC of this kind against the good test images",
+        "pca": f"patches and latents of {next(iter(models))}, fitted to 6,400 crops of the training images",
+        "models": {name: str(run) for name, run in zip(models, args.models)},
+    }
+    report.write_json(args.output / "anomalies.json", {"results": results, "protocol": protocol})
+    save_heat_maps(args.output / "anomalies.png", photos, images, maps)
+    print(f"\n{report.results_table(results)}\n")
+    for name in ("anomalies.json", "anomalies.png"):
+        print(args.output / name)
+
+
+if __name__ == "__main__":
+    main()

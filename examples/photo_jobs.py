@@ -1,0 +1,92 @@
+"""Which photos `reconstruct.py` reads and where it writes them. Only the standard library is imported."""
+
+import glob
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+READABLE = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+WRITABLE = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+STREAM = "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A photo to reconstruct.
+
+    Attributes:
+        source: its file; None for stdin.
+        name: its path inside the folder that was given, or its file name.
+        target: the file to write; None for stdout.
+        folder: of all results; None where only the photo is written.
+        error_map: the file of its error map, if there is to be one.
+        reference: the file that it is compared with, if any.
+    """
+
+    source: Path | None
+    name: str
+    target: Path | None
+    folder: Path | None
+    error_map: Path | None = None
+    reference: Path | None = None
+
+
+def plan(
+    inputs: list[str], output: str, suffix: str = "", format: str | None = None, reference=None, error_maps=False
+) -> list[Job]:
+    """The jobs that inputs (files, folders, globs, `-`) and an output (folder, file, `-`) mean.
+
+    Raises a ValueError for inputs that are not there, and for outputs that would overwrite a photo that is read, or
+    each other.
+    """
+    found = [pair for text in inputs for pair in _find(text, Path(output).resolve())]
+    single = output == STREAM or (Path(output).suffix.lower() in WRITABLE and not Path(output).is_dir())
+    if single and len(found) != 1:
+        raise ValueError(f"--output must be a folder for {len(found)} photos. Received: output={output!r}")
+    if single and error_maps:
+        raise ValueError(f"--error-maps needs a folder as --output. Received: output={output!r}")
+    jobs = []
+    for source, name in found:
+        kind = f".{format}" if format else (name.suffix if name.suffix.lower() in WRITABLE else ".png")
+        stem = name.with_name(name.stem + suffix)
+        jobs.append(
+            Job(
+                source,
+                name.as_posix(),
+                target=None if output == STREAM else Path(output) if single else Path(output, f"{stem}{kind}"),
+                folder=None if single else Path(output),
+                error_map=Path(output, f"{stem}-error.png") if error_maps else None,
+                reference=reference and Path(reference, name),
+            )
+        )
+    read = {path.resolve() for job in jobs for path in (job.source, job.reference) if path}
+    written = set()
+    for path in (path for job in jobs for path in (job.target, job.error_map) if path):
+        if path.resolve() in read:
+            raise ValueError(f"the photo {path} would be overwritten: choose another --output, or a --suffix")
+        if path.resolve() in written:
+            raise ValueError(f"two photos would be written to {path}: choose an --output for each")
+        written.add(path.resolve())
+    return jobs
+
+
+def _find(text, output):
+    """(source, name) of the photos that an input means."""
+    path = Path(text)
+    if text == STREAM:
+        return [(None, Path("stdin"))]
+    if path.is_dir():
+        paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in READABLE and p.is_file())
+        pairs = [(p, p.relative_to(path)) for p in paths]
+        pairs = [(p, name) for p, name in pairs if not any(part.startswith(".") for part in name.parts)]
+        if path.resolve() in output.parents:  # what an earlier run wrote inside the folder
+            pairs = [(p, name) for p, name in pairs if output not in p.resolve().parents]
+    elif path.is_file():
+        pairs = [(path, Path(path.name))]
+    else:
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+        paths = sorted(p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file())
+        pairs = [(p, p.relative_to(root)) for p in paths]
+    if not pairs:
+        raise ValueError(f"INPUT must be '-', or files, folders or globs of photos. Received: {text!r}")
+    return pairs

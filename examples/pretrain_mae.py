@@ -1,0 +1,35 @@
+"""Pretrain a Vision Transformer without labels, by reconstructing hidden patches; leaves its encoder as a preset."""
+
+from dataclasses import dataclass
+
+from settings import parse, run, setting
+from train_vit import SMOKE, ViTConfig
+
+
+@dataclass(frozen=True)
+class MAEConfig(ViTConfig):
+    """A training run of a masked `keras_recon.models.ViTReconstructor`."""
+
+    latent_dim: int = setting(48, "latent values per patch; what the decoder knows of a visible one")
+    mask_ratio: float = setting(0.75, "share of the patches that is hidden, above 0 and below 1")
+    normalize_target: bool = setting(False, "predict patches of mean 0 and standard deviation 1")
+
+    def model_options(self) -> dict:
+        return {**super().model_options(), "seed": self.seed}
+
+
+def main(argv: list[str] | None = None):
+    config, resume = parse(MAEConfig, argv, "mae", SMOKE, __doc__)
+    model = run(config, resume, lambda models: models.ViTReconstructor.from_variant(**config.model_options()))
+
+    from keras_recon.models.backbone_export import save_backbone
+
+    folder = config.run_dir / "backbone"
+    save_backbone(model, folder)
+    print(f"\n{folder} is the encoder as a keras-hub preset; to train on with it:")
+    same = f"--data {config.data} --image-size {config.image_size} --channels {config.channels}"
+    print(f"python examples/train_pretrained.py --preset {folder} {same} --latent-dim {config.latent_dim}")
+
+
+if __name__ == "__main__":
+    main()

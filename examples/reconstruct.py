@@ -1,0 +1,166 @@
+"""Reconstruct whole photos of any size with a trained model, and measure how well where there is a reference.
+
+INPUT is a file, a folder (searched recursively), a glob in quotes, or - for stdin. The output folder mirrors the input
+folders and gets results.jsonl, a line per photo, and, where there are references, summary.json: PSNR and SSIM with
+everything that they depend on.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from photo_jobs import STREAM, WRITABLE, Job, plan
+
+# The arguments that `keras_recon.photo_protocol.PhotoProtocol` takes as they are.
+PROTOCOL = ("seed", "overlap", "batch_size", "quantize", "color_space", "border")
+
+
+def parse(argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
+    """The arguments, and the photos that they mean."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="photos")
+    add("--model", type=Path, required=True, help="a .keras file, or the folder of a run")
+    add("--output", default="reconstructed", help="folder, file, or - for stdout (default: %(default)s)")
+    add("--suffix", default="", help="added to the names of the written photos, as in --suffix=-restored")
+    add("--format", choices=[suffix[1:] for suffix in WRITABLE], help="of the written photos (default: the input's)")
+    add("--error-maps", action="store_true", help="write NAME-error.png too: absolute errors, five times enlarged")
+    add = parser.add_argument_group("tiles").add_argument
+    add("--tile-size", type=int, help="in pixels, for fully convolutional models (default: the model's own)")
+    add("--overlap", type=int, help="of neighbouring tiles in pixels (default: a quarter of the tile)")
+    add("--batch-size", type=int, default=64, help="tiles per call (default: %(default)s)")
+    group = parser.add_argument_group("measuring")
+    references = group.add_mutually_exclusive_group()
+    references.add_argument("--reference", type=Path, help="folder of the originals, under the names of the photos")
+    references.add_argument("--degradation", help="of the photos, as noise:25, before the model gets them")
+    add = group.add_argument
+    add("--seed", type=int, default=0, help="of the degradation, which also depends on the name (default: %(default)s)")
+    text = "measure the model's floats, not what is written: rounded to the bits of the photo"
+    add("--no-quantize", dest="quantize", action="store_false", help=text)
+    add("--color-space", choices=("rgb", "y"), default="rgb", help="y: luma of BT.601 (default: %(default)s)")
+    add("--border", type=int, default=0, help="pixels left out at each side (default: %(default)s)")
+    args = parser.parse_args(argv)
+    for name, least in (("tile_size", 1), ("overlap", 0), ("batch_size", 1), ("seed", 0), ("border", 0)):
+        if getattr(args, name) is not None and getattr(args, name) < least:
+            parser.error(f"--{name.replace('_', '-')} must be at least {least}. Received: {getattr(args, name)}")
+    if args.model.is_dir():
+        args.model = args.model / "model.keras"
+    if not args.model.is_file():
+        parser.error(f"--model must be a .keras file or the folder of a run. Received: {args.model}")
+    if args.reference and not args.reference.is_dir():
+        parser.error(f"--reference must be a folder. Received: {args.reference}")
+    if args.error_maps and not (args.reference or args.degradation):
+        parser.error("--error-maps needs --reference or --degradation")
+    try:
+        return args, plan(args.inputs, args.output, args.suffix, args.format, args.reference, args.error_maps)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def main(argv: list[str] | None = None):
+    args, jobs = parse(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
+
+    from PIL import Image  # from here on imports take seconds
+
+    from keras_recon.files import replacing, write_json
+
+    Image.MAX_IMAGE_PIXELS = None  # these are the user's own files, of any size
+    try:
+        model, protocol = load(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    results, errors = [], []
+    with contextlib.ExitStack() as stack:
+        lines = sys.stderr
+        if jobs[0].folder:
+            temporary = stack.enter_context(replacing(jobs[0].folder / "results.jsonl"))
+            lines = stack.enter_context(open(temporary, "w"))
+        for number, job in enumerate(jobs, start=1):
+            try:
+                result = reconstruct(job, model, protocol, args.format, f"{number}/{len(jobs)} {job.name}")
+            except (ValueError, OSError) as error:
+                errors.append(f"{job.name}: {error}")
+            else:
+                results.append(result)
+                print(json.dumps(result), file=lines, flush=True)
+    summary = summarize(results, args, protocol.fingerprint(model))
+    if jobs[0].folder and "psnr" in summary["results"]:
+        write_json(jobs[0].folder / "summary.json", summary)
+    print(json.dumps(summary["results"]), file=sys.stderr if args.output == STREAM else sys.stdout)
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    sys.exit(1 if errors else 0)
+
+
+def load(args):
+    """The model, and how photos are reconstructed and measured."""
+    import keras
+
+    from keras_recon.inference import tile_overlaps
+    from keras_recon.models import Reconstructor
+    from keras_recon.photo_protocol import PhotoProtocol
+
+    model = keras.saving.load_model(args.model, compile=False)
+    if not isinstance(model, Reconstructor):
+        raise ValueError(f"--model must be a model of keras_recon. Received: a {type(model).__name__}")
+    if args.tile_size:
+        model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
+    tile_overlaps(model.image_shape[:2], args.overlap)  # refused here, not for every photo
+    options = {name: getattr(args, name) for name in PROTOCOL}
+    if args.degradation:
+        from keras_recon import degradations
+
+        options["degradation"] = degradations.from_string(args.degradation)
+    return model, PhotoProtocol(**options)
+
+
+def reconstruct(job: Job, model, protocol, format: str | None, title: str) -> dict:
+    """Read, reconstruct, write and measure a photo; its line of the results."""
+    from keras_recon import image_files, photo_protocol, photo_scores
+
+    start = time.perf_counter()
+    image = image_files.read_image(job.source or sys.stdin.buffer.read())
+    photo = image.pixels
+    output = protocol.output(model, photo, job.name, functools.partial(show, title) if sys.stderr.isatty() else None)
+    image.pixels = photo_protocol.in_bits_of(photo, output)
+    if job.target:
+        image_files.write_image(job.target, image)
+    else:
+        sys.stdout.buffer.write(image_files.encode_image(image, format and image_files.FORMATS[f".{format}"]))
+    seconds = round(time.perf_counter() - start, 3)
+    height, width, channels = photo.shape
+    size = {"height": height, "width": width, "channels": channels, "bits": 8 * photo.itemsize}
+    reference = photo if protocol.degradation else job.reference and image_files.read_image(job.reference).pixels
+    scores = {} if reference is None else protocol.scores(reference, output)
+    if job.error_map:
+        image_files.write_error_map(job.error_map, photo_scores.error_levels(reference, output))
+    return {"path": job.name, **size, "seconds": seconds, **scores}
+
+
+def summarize(results: list[dict], args: argparse.Namespace, fingerprint: dict) -> dict:
+    """The means over photos, and what they are of."""
+    means = {"photos": len(results), "seconds": round(sum(result["seconds"] for result in results), 3)}
+    for name in ("psnr", "ssim"):
+        values = [result[name] for result in results if name in result]
+        if values:
+            means[name] = statistics.fmean(values)
+    reference = "the photos before the degradation" if args.degradation else args.reference and str(args.reference)
+    of = {"model": str(args.model), "photos": args.inputs, "reference": reference}
+    return {"results": means, "protocol": {**of, **fingerprint}}
+
+
+def show(title: str, done: int, total: int):
+    """A line on a terminal that is written over."""
+    print(f"\r\x1b[K{title}: {done}/{total} tiles", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

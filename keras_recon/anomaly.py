@@ -1,0 +1,85 @@
+"""Anomaly detection: a model trained on good images reconstructs defects badly, and the error shows where they are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.ndimage
+
+from keras_recon.data.photos import read_photo
+from keras_recon.data.sources import EXTENSIONS
+
+GOOD = "good"
+
+
+@dataclass(frozen=True)
+class LabeledImage:
+    """A test image: its file, the `kind` of its defect ("good" for none) and the file of its ground truth."""
+
+    path: Path
+    kind: str
+    truth: Path | None
+
+    def mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Where the defect is, boolean (height, width); nowhere in a good image."""
+        if self.truth is None:
+            return np.zeros(shape, bool)
+        mask = read_photo(self.truth, 1)[..., 0] > 127
+        if mask.shape != tuple(shape):
+            raise ValueError(f"{self.truth} must have the size of its image, {shape}. Received: {mask.shape}")
+        return mask
+
+
+def load_images(folder: Path) -> list[LabeledImage]:
+    """The test images of a folder laid out as MVTec AD: test/good, test/<kind>, ground_truth/<kind>.
+
+    The ground truth of `test/crack/7.png` is `ground_truth/crack/7.png` or `7_mask.png`, of any image type.
+    """
+    found = []
+    for path in sorted(p for p in (folder / "test").glob("*/*") if p.suffix.lower() in EXTENSIONS):
+        kind, truth = path.parent.name, None
+        if kind != GOOD:
+            masks = (folder / "ground_truth" / kind).glob("*")
+            truth = next((p for p in masks if p.stem in (path.stem, f"{path.stem}_mask")), None)
+            if truth is None:
+                raise ValueError(f"Found no ground truth in {folder / 'ground_truth' / kind} for {path}")
+        found.append(LabeledImage(path, kind, truth))
+    if len({image.kind == GOOD for image in found}) < 2:
+        raise ValueError(f"{folder} must have good images in test/good and defects in test/<kind>. Received: {folder}")
+    return found
+
+
+def error_map(image: np.ndarray, reconstruction: np.ndarray, sigma: float = 2.0) -> np.ndarray:
+    """Squared error, mean over channels, of (height, width, channels) in [0, 1], smoothed: (height, width).
+
+    Args:
+        sigma: standard deviation in pixels of the Gaussian that smooths it, as a defect is more than a pixel.
+    """
+    return scipy.ndimage.gaussian_filter(np.square(image - reconstruction).mean(axis=-1), sigma)
+
+
+def image_score(errors: np.ndarray) -> float:
+    """How anomalous an image is: the maximum of its error map."""
+    return float(errors.max())
+
+
+def auroc(images: list[LabeledImage], maps: list[np.ndarray]) -> dict[str, float]:
+    """Areas under the ROC curve, 0.5 for a guess and 1 for no mistake, of error maps (height, width) of test images.
+
+    Returns:
+        `image AUROC` of the image scores over all images, `pixel AUROC` of the maps over all pixels, and by the name
+        of each kind the image AUROC of this kind against the good ones.
+    """
+    from sklearn.metrics import roc_auc_score  # a second to import
+
+    kinds = np.array([image.kind for image in images])
+    scores = np.array([image_score(errors) for errors in maps])
+    masks = [image.mask(errors.shape).ravel() for image, errors in zip(images, maps)]
+    results = {
+        "image AUROC": roc_auc_score(kinds != GOOD, scores),
+        "pixel AUROC": roc_auc_score(np.concatenate(masks), np.concatenate([errors.ravel() for errors in maps])),
+    }
+    for kind in sorted({*kinds} - {GOOD}):
+        chosen = (kinds == kind) | (kinds == GOOD)
+        results[kind] = roc_auc_score(kinds[chosen] != GOOD, scores[chosen])
+    return {name: float(value) for name, value in results.items()}

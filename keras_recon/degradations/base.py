@@ -1,0 +1,72 @@
+import dataclasses
+import math
+import numbers
+from typing import ClassVar
+
+import numpy as np
+
+
+class Degradation:
+    """What befalls an image: `degradation(image, rng)`, float32 (height, width, channels) in and out, of any size.
+
+    Images are in [0, 1] where no degradation says otherwise. Everything random comes from `rng`. It is NumPy, SciPy and
+    Pillow, so that one seed gives the same pixels on every backend. Subclasses are frozen dataclasses; `str()` of one
+    is what `from_string` makes it of.
+    """
+
+    name: ClassVar[str]
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        raise NotImplementedError
+
+    def __str__(self):
+        values = [(getattr(self, field.name), field.default) for field in dataclasses.fields(self)]
+        while values and values[-1][0] == values[-1][1]:
+            values.pop()
+        return ":".join([self.name, *(_text(value) for value, _ in values)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Compose(Degradation):
+    """One degradation after the other; each goes on with the generator as the one before left it.
+
+    Args:
+        degradations: in their order.
+    """
+
+    degradations: tuple[Degradation, ...]
+
+    def __call__(self, image, rng):
+        for degradation in self.degradations:
+            image = degradation(image, rng)
+        return image
+
+    def __str__(self):
+        return "+".join(map(str, self.degradations))
+
+
+def degrade(images: np.ndarray, degradation: Degradation | None) -> np.ndarray:
+    """Images (images, height, width, channels), each degraded by its index: the same at every call.
+
+    None leaves them as they are.
+    """
+    if degradation is None:
+        return images
+    # 0 to 2 as the second number are the streams of training, see `RandomCrops` and `training_batches`.
+    rngs = (np.random.default_rng((0, 3, index)) for index in range(len(images)))
+    return np.stack([degradation(image, rng) for image, rng in zip(images, rngs)])
+
+
+def require(valid: bool, name: str, expectation: str, value):
+    """A ValueError about the argument `name` unless it is valid."""
+    if not valid:
+        raise ValueError(f"`{name}` must be {expectation}. Received: {name}={value!r}")
+
+
+def is_number(value, low: float, high: float = math.inf, kind: type = numbers.Real) -> bool:
+    """Whether `value` is a finite number of `kind`, from `low` to `high`."""
+    return isinstance(value, kind) and math.isfinite(value) and low <= value <= high
+
+
+def _text(value) -> str:
+    return "-".join(np.format_float_positional(v, trim="-") for v in np.atleast_1d(value))

@@ -1,0 +1,158 @@
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from keras_recon.degradations.base import Degradation, is_number, require
+
+HIDDEN = np.float32(0.5)  # the value of hidden pixels, in all channels
+
+
+class Mask(Degradation):
+    """Hides pixels, which become 0.5 in all channels."""
+
+    def mask(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """Boolean (height, width), True where an image of `shape` (height, width, ...) is hidden.
+
+        From a generator in the same state, a call hides these very pixels.
+        """
+        raise NotImplementedError
+
+    def __call__(self, image, rng):
+        return np.where(self.mask(image.shape, rng)[..., None], HIDDEN, image)
+
+
+@dataclass(frozen=True)
+class PatchMask(Mask):
+    """Hides patches at random, as in "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022).
+
+    Args:
+        ratio: share of the patches that is hidden, exact but for rounding.
+        patch_size: side in pixels; the patches at the right and lower border may be smaller.
+    """
+
+    name: ClassVar = "mask"
+    ratio: float
+    patch_size: int = 8
+
+    def __post_init__(self):
+        _require_patches(self.ratio, self.patch_size)
+
+    def mask(self, shape, rng):
+        rows, columns = _grid_shape(shape, self.patch_size)
+        hidden = np.arange(rows * columns) < round(self.ratio * rows * columns)
+        return _enlarge(rng.permutation(hidden).reshape(rows, columns), self.patch_size, shape)
+
+
+@dataclass(frozen=True)
+class BlockMask(Mask):
+    """Hides one rectangle of patches, about as wide as high up to a factor of two, at a random place.
+
+    Args:
+        ratio: share of the image that is hidden, as nearly as a rectangle of patches can.
+        patch_size: side in pixels; the patches at the right and lower border may be smaller.
+    """
+
+    name: ClassVar = "block"
+    ratio: float
+    patch_size: int = 8
+
+    def __post_init__(self):
+        _require_patches(self.ratio, self.patch_size)
+
+    def mask(self, shape, rng):
+        rows, columns = _grid_shape(shape, self.patch_size)
+        area = self.ratio * rows * columns
+        height = round(math.sqrt(area) * 2 ** rng.uniform(-0.5, 0.5))
+        height = min(max(height, math.ceil(area / columns), 1), rows)
+        width = round(area / height)
+        top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
+        grid = np.zeros((rows, columns), bool)
+        grid[top : top + height, left : left + width] = True
+        return _enlarge(grid, self.patch_size, shape)
+
+
+@dataclass(frozen=True, eq=False)
+class GridMask(Mask):
+    """Hides the cells of a given grid, which is stretched over the image; no text stands for it.
+
+    Args:
+        grid: boolean (rows, columns), True for hidden.
+    """
+
+    name: ClassVar = "grid"
+    grid: np.ndarray
+
+    def __post_init__(self):
+        grid = np.asarray(self.grid)
+        require(grid.dtype == bool and grid.ndim == 2 and grid.size, "grid", "boolean (rows, columns)", self.grid)
+        object.__setattr__(self, "grid", grid)
+
+    def mask(self, shape, rng):
+        rows, columns = (np.arange(side) * cells // side for side, cells in zip(shape, self.grid.shape))
+        return self.grid[rows[:, None], columns]
+
+    def __str__(self):
+        return f"{self.name} of {self.grid.shape[0]}x{self.grid.shape[1]}"
+
+
+@dataclass(frozen=True)
+class FreeFormMask(Mask):
+    """Hides brush strokes that go to and fro, for inpainting.
+
+    From "Free-Form Image Inpainting with Gated Convolution" (Yu et al., 2019), with the numbers of its code (vertices,
+    lengths, angles, brushes of 12 to 40 pixels at 256x256, here in proportion). Each stroke has its own direction.
+
+    Args:
+        ratio: share of the pixels that is hidden; strokes are drawn until it is reached, the last one is cut short.
+    """
+
+    name: ClassVar = "strokes"
+    ratio: float
+
+    def __post_init__(self):
+        # Chance alone covers the last pixels, which takes ever longer.
+        require(is_number(self.ratio, 0, 0.9), "ratio", "a number from 0 to 0.9", self.ratio)
+
+    def mask(self, shape, rng):
+        height, width = shape[:2]
+        picture = Image.new("L", (width, height))
+        draw = ImageDraw.Draw(picture)
+        segments = _segments(height, width, rng)
+        while np.asarray(picture).mean() < self.ratio:
+            start, end, brush = next(segments)
+            draw.line([*start, *end], fill=1, width=round(brush))
+            for x, y in (start, end):  # round ends join the segments
+                draw.ellipse([x - brush / 2, y - brush / 2, x + brush / 2, y + brush / 2], fill=1)
+        return np.asarray(picture, bool)
+
+
+def _segments(height, width, rng):
+    """Endlessly the segments of strokes: start (x, y), end (x, y) and width of the brush, in pixels."""
+    corner = np.array([width - 1, height - 1])
+    step = math.hypot(height, width) / 8
+    while True:
+        brush = max(1.0, rng.uniform(12, 40) / 256 * math.sqrt(height * width))
+        least, most = 2 * np.pi / 5 + 2 * np.pi / 15 * rng.uniform((-1, 0), (0, 1))
+        direction, end = rng.uniform(0, 2 * np.pi), rng.uniform(0, corner)
+        for turn in range(rng.integers(4, 13)):
+            angle = direction + (-1) ** turn * rng.uniform(least, most)
+            length = np.clip(rng.normal(step, step / 2), 0, 2 * step)
+            start, end = end, np.clip(end + length * np.array([np.cos(angle), np.sin(angle)]), 0, corner)
+            yield start, end, brush
+
+
+def _require_patches(ratio, patch_size):
+    require(is_number(ratio, 0, 1), "ratio", "a number from 0 to 1", ratio)
+    require(is_number(patch_size, 1, kind=int), "patch_size", "a whole number from 1", patch_size)
+
+
+def _grid_shape(shape, patch_size) -> tuple[int, int]:
+    return -(-shape[0] // patch_size), -(-shape[1] // patch_size)
+
+
+def _enlarge(grid, patch_size, shape):
+    """A grid of patches as (height, width) pixels."""
+    return grid.repeat(patch_size, axis=0).repeat(patch_size, axis=1)[: shape[0], : shape[1]]

@@ -1,0 +1,52 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from keras_recon.degradations.base import Degradation, is_number, require
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Degradation):
+    """Additive white Gaussian noise, independent in every channel. It is NOT clipped: values leave [0, 1].
+
+    Args:
+        sigma: standard deviation in units of 1/255; or a range (low, high), of which each image draws its own.
+    """
+
+    name: ClassVar = "noise"
+    sigma: float | tuple[float, float]
+
+    def __post_init__(self):
+        low, high = self.sigma if isinstance(self.sigma, tuple) and len(self.sigma) == 2 else (self.sigma,) * 2
+        valid = is_number(low, 0) and is_number(high, low)
+        require(valid, "sigma", "a number from 0, or a range (low, high) of such", self.sigma)
+
+    def __call__(self, image, rng):
+        sigma = rng.uniform(*self.sigma) if isinstance(self.sigma, tuple) else self.sigma
+        return image + np.float32(sigma / 255) * rng.standard_normal(image.shape, "float32")
+
+
+@dataclass(frozen=True)
+class PoissonGaussianNoise(Degradation):
+    """Shot noise of counted photons and additive noise of the read-out, as of a camera's sensor. NOT clipped.
+
+    From "Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data" (Foi et al., 2008).
+
+    Args:
+        peak: expected photons of a pixel of value 1: the fewer, the noisier.
+        sigma: standard deviation of the Gaussian part in units of 1/255.
+    """
+
+    name: ClassVar = "poisson"
+    peak: float
+    sigma: float = 0.0
+
+    def __post_init__(self):
+        require(is_number(self.peak, 0) and self.peak > 0, "peak", "a number above 0", self.peak)
+        require(is_number(self.sigma, 0), "sigma", "a number from 0", self.sigma)
+
+    def __call__(self, image, rng):
+        counts = rng.poisson(self.peak * np.maximum(image, 0).astype("float64"))
+        noisy = counts / self.peak + self.sigma / 255 * rng.standard_normal(image.shape)
+        return noisy.astype("float32")

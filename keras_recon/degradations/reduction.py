@@ -1,0 +1,77 @@
+import io
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from keras_recon.degradations.base import Degradation, is_number, require
+
+LUMA = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601, as in JPEG and Pillow
+
+
+@dataclass(frozen=True)
+class Downsample(Degradation):
+    """Fewer pixels, enlarged to the old size again: bicubic both ways, antialiased on the way down.
+
+    It is not clipped: bicubic overshoots at edges.
+
+    Args:
+        factor: old pixels per new pixel, along each side.
+    """
+
+    name: ClassVar = "downsample"
+    factor: float
+
+    def __post_init__(self):
+        require(is_number(self.factor, 1), "factor", "a number from 1", self.factor)
+
+    def __call__(self, image, rng):
+        size = image.shape[:2]
+        return resize_bicubic(resize_bicubic(image, [max(1, round(side / self.factor)) for side in size]), size)
+
+
+@dataclass(frozen=True)
+class JPEG(Degradation):
+    """Through Pillow's JPEG, clipped to 8 bits, 4:2:0 chroma. Alpha stays as it is.
+
+    Args:
+        quality: from 1 to 100.
+    """
+
+    name: ClassVar = "jpeg"
+    quality: int
+
+    def __post_init__(self):
+        require(is_number(self.quality, 1, 100, int), "quality", "a whole number from 1 to 100", self.quality)
+
+    def __call__(self, image, rng):
+        colors = 3 if image.shape[-1] >= 3 else 1
+        pixels = np.rint(np.clip(image[..., :colors], 0, 1) * 255).astype("uint8")
+        file = io.BytesIO()
+        Image.fromarray(pixels.squeeze(-1) if colors == 1 else pixels).save(file, "jpeg", quality=self.quality)
+        with Image.open(file) as decoded:
+            decoded = np.asarray(decoded).reshape(pixels.shape).astype("float32") / 255
+        return np.concatenate([decoded, image[..., colors:]], axis=-1)
+
+
+@dataclass(frozen=True)
+class Grayscale(Degradation):
+    """Luma in all three colour channels, for colourisation. Gray images stay as they are, and so does alpha."""
+
+    name: ClassVar = "gray"
+
+    def __call__(self, image, rng):
+        if image.shape[-1] < 3:
+            return image
+        luma = np.repeat(image[..., :3] @ LUMA[:, None], 3, axis=-1)
+        return np.concatenate([luma, image[..., 3:]], axis=-1)
+
+
+def resize_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A float32 image (height, width, channels) resized to `size` (height, width) by Pillow, not clipped."""
+    planes = [
+        np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.BICUBIC))
+        for plane in np.moveaxis(image, -1, 0)
+    ]
+    return np.stack(planes, axis=-1)

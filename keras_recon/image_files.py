@@ -1,0 +1,184 @@
+"""Image files with what a photo carries beside its pixels."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import ExifTags, Image, ImageOps
+
+from keras_recon.files import replacing
+from keras_recon.pixels import from_float, to_channels, to_float
+
+# The formats that are written, in Pillow's words, by the suffix of the file.
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+# What a broken file raises in Pillow; a ValueError, where pixels are of another range.
+UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError, ValueError)
+WITH_16_BITS = ("PNG", "TIFF")
+WITH_ALPHA = ("PNG", "WEBP", "TIFF")
+LOSSY = {"quality": 95, "subsampling": 0}  # JPEG and WebP; the latter has no full colour resolution
+COLOR_SPACES = {1: b"GRAY", 3: b"RGB "}  # in the words of an ICC profile, by the channels of the pixels
+
+
+@dataclass
+class ImageFile:
+    """A decoded image file.
+
+    Attributes:
+        pixels: uint8 or uint16 (height, width, 1 or 3), gray or RGB.
+        alpha: of the same type, (height, width, 1); None for an opaque image.
+        icc_profile: of the pixels; None if it has none.
+        exif: without the orientation, which the pixels have; None if it has none.
+        format: to write it back in: the file's own, or PNG where that is not in `FORMATS`.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    format: str = "PNG"
+
+
+def read_image(source: str | Path | bytes) -> ImageFile:
+    """Decode the first frame of an image file, or of its bytes, upright by its EXIF orientation.
+
+    16 bits per channel stay 16 bits. Palettes, CMYK and other colours become RGB, single bits and floats gray of 8
+    bits. What cannot be read raises a ValueError.
+    """
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with Image.open(file) as image:
+            deep = ";16" in str(image.tile)  # Pillow would keep 8 bits of its colours
+            array, gray = (_decode_16_bits if deep else _decode_8_bits)(image, source)
+    except (*UNREADABLE, cv2.error) as error:
+        name = "" if isinstance(source, bytes) else f" {source}"
+        raise ValueError(f"Cannot read the image{name}: {error}") from error
+    pixels = array[..., : 1 if gray else 3]
+    return ImageFile(
+        pixels,
+        alpha=array[..., -1:] if array.shape[2] in (2, 4) else None,
+        icc_profile=_profile(image.info.get("icc_profile"), pixels.shape[2]),
+        exif=image.info.get("exif"),
+        format=image.format if image.format in FORMATS.values() else "PNG",
+    )
+
+
+def encode_image(image: ImageFile, format: str | None = None) -> bytes:
+    """The bytes of an image file, by default in `image.format`.
+
+    PNG and TIFF keep 16 bits, the others get 8. JPEG and BMP show transparency over white. Gray with alpha becomes RGBA
+    in PNG and in 16 bits. BMP takes no profile, and a TIFF of 16 bits no EXIF data.
+    """
+    format = format or image.format
+    if format not in FORMATS.values():
+        raise ValueError(f"`format` must be one of {sorted({*FORMATS.values()})}. Received: format={format!r}")
+    array = image.pixels if image.alpha is None else np.concatenate([image.pixels, image.alpha], axis=2)
+    if array.dtype == np.uint16 and format not in WITH_16_BITS:
+        array = from_float(to_float(array), np.uint8)
+    if array.shape[2] == 2 and (format == "PNG" or array.dtype == np.uint16):
+        array = array[..., [0, 0, 0, 1]]
+    if format == "PNG":
+        return _encode_png(array, image)
+    if array.dtype == np.uint16:
+        return _encode_16_bit_tiff(array, image)
+    if image.alpha is not None and format not in WITH_ALPHA:
+        array = to_channels(array, image.pixels.shape[2])
+    metadata = {"icc_profile": image.icc_profile, "exif": image.exif}
+    metadata = {name: value for name, value in metadata.items() if value}
+    buffer = io.BytesIO()
+    Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(buffer, format, **LOSSY, **metadata)
+    return buffer.getvalue()
+
+
+def write_image(path: str | Path, image: ImageFile):
+    """Write an image file, whole or not at all, in the format of the path's suffix, see `encode_image`."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"`path` must end with one of {list(FORMATS)}. Received: path={str(path)!r}")
+    data = encode_image(image, FORMATS[suffix])
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_error_map(path: str | Path, levels: np.ndarray):
+    """Write uint8 (height, width) as a PNG of a byte per pixel, from black over red to yellow (inferno)."""
+    from matplotlib import colormaps  # half a second to import
+
+    picture = Image.fromarray(levels)
+    picture.putpalette(colormaps["inferno"](range(256), bytes=True)[:, :3].tobytes())
+    with replacing(path) as temporary:
+        picture.save(temporary, compress_level=1)
+
+
+def _profile(profile, channels):
+    """The ICC profile if it is one of so many channels, and not of the colours that were converted."""
+    return profile if profile and profile[16:20] == COLOR_SPACES[channels] else None
+
+
+def _decode_8_bits(image, _):
+    """uint8 (height, width, channels), with alpha where there is transparency, and whether it is gray."""
+    ImageOps.exif_transpose(image, in_place=True)
+    gray = image.mode in ("1", "L", "LA", "La", "I", "F")
+    mode = ("L" if gray else "RGB") + "A" * image.has_transparency_data
+    if image.mode in "IF":
+        return to_channels(image, 1), gray
+    converted = image if image.mode == mode else image.convert(mode)
+    array = np.empty((image.height, image.width, len(mode)), "uint8")
+    for top in range(0, image.height, 512):  # an array of the whole would take its memory three times
+        strip = converted.crop((0, top, image.width, min(top + 512, image.height)))
+        array[top : top + 512] = np.asarray(strip).reshape(-1, *array.shape[1:])
+    return array, gray
+
+
+def _decode_16_bits(image, source):
+    """The same, uint16."""
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    array = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise ValueError("OpenCV cannot decode it")
+    gray = image.mode[0] == "I" or "LA;" in str(image.tile)
+    # OpenCV turns a TIFF by itself.
+    orientation = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
+    ImageOps.exif_transpose(image, in_place=True)  # for the EXIF data
+    planes = [Image.fromarray(plane) for plane in np.moveaxis(np.atleast_3d(array), 2, 0)]
+    for plane in planes:
+        plane.getexif()[ExifTags.Base.Orientation] = orientation
+        ImageOps.exif_transpose(plane, in_place=True)
+    array = np.dstack([np.asarray(plane) for plane in planes])
+    return array[..., [2, 1, 0, 3][: array.shape[2]] if array.shape[2] > 1 else [0]], gray  # OpenCV has BGR
+
+
+def _encode_png(array, image):
+    """By OpenCV: Pillow writes no 16-bit colours, and took two to ten times as long for 8 bits."""
+    if array.shape[2] > 1:
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    metadata = {
+        cv2.IMAGE_METADATA_ICCP: _profile(image.icc_profile, min(array.shape[2], 3)),
+        cv2.IMAGE_METADATA_EXIF: image.exif and image.exif.removeprefix(b"Exif\x00\x00"),
+    }
+    metadata = {kind: np.frombuffer(data, "uint8") for kind, data in metadata.items() if data}
+    _, data = cv2.imencodeWithMetadata(".png", array, list(metadata), list(metadata.values()))
+    return data.tobytes()
+
+
+def _encode_16_bit_tiff(array, image):
+    channels = array.shape[2]
+    kind = {"photometric": "minisblack"} if channels == 1 else {"photometric": "rgb", "planarconfig": "contig"}
+    if channels == 4:
+        kind["extrasamples"] = ["unassalpha"]
+    profile = _profile(image.icc_profile, min(channels, 3))
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer, array.squeeze(2) if channels == 1 else array, compression="zlib", iccprofile=profile, **kind
+    )
+    return buffer.getvalue()

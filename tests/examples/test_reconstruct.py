@@ -1,0 +1,125 @@
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import reconstruct
+from contracts import random_images
+from models.test_autoencoder import TINY
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from keras_recon.inference import reconstruct as reconstruct_photo
+from keras_recon.models import ConvAutoencoder
+from keras_recon.pixels import from_float
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = ConvAutoencoder(**TINY)
+    model.adapt(random_images(40, 16, 16, 3))
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path, model):
+    """A saved model and a folder of three photos, of other sizes, channels and formats."""
+    model.save(tmp_path / "run" / "model.keras")
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name, size in (("a.png", (40, 30, 3)), ("deep/b.png", (9, 21, 1)), ("deep/c.jpg", (20, 20, 3))):
+        photo = from_float(random_images(1, *size)[0], "uint8")
+        Image.fromarray(photo.squeeze()).save(tmp_path / "in" / name)
+    return tmp_path
+
+
+def run(folder, *arguments, inputs=("in",)):
+    """The exit status."""
+    paths = [str(folder / name) for name in inputs]
+    with pytest.raises(SystemExit) as exit_:
+        reconstruct.main([*paths, "--model", str(folder / "run"), "--output", str(folder / "out"), *arguments])
+    return exit_.value.code
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "out" / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_is_mirrored_and_measured_against_its_originals(folder, model, capsys):
+    assert run(folder, "--reference", str(folder / "in"), "--error-maps") == 0
+    written = sorted(p.relative_to(folder / "out").as_posix() for p in (folder / "out").rglob("*.*"))
+    photos = ["a.png", "deep/b.png", "deep/c.jpg"]
+    maps = ["a-error.png", "deep/b-error.png", "deep/c-error.png"]
+    assert written == sorted([*photos, *maps, "results.jsonl", "summary.json"])
+    results = lines(folder)
+    assert [result["path"] for result in results] == photos
+    original, output = (np.asarray(Image.open(folder / name / "a.png")) for name in ("in", "out"))
+    np.testing.assert_array_equal(output, reconstruct_photo(model, original))
+    assert results[0]["psnr"] == pytest.approx(peak_signal_noise_ratio(original, output), abs=1e-3)
+    assert results[0]["ssim"] < 1 and "ssim" not in results[1]  # of 9 rows
+    assert {"height": 9, "width": 21, "channels": 1, "bits": 8}.items() <= results[1].items()
+    summary = json.loads((folder / "out" / "summary.json").read_text())
+    assert summary["results"]["psnr"] == pytest.approx(np.mean([result["psnr"] for result in results]))
+    assert summary["protocol"]["reference"] == str(folder / "in") and summary["protocol"]["tile"] == [16, 16]
+    assert json.loads(capsys.readouterr().out) == summary["results"]
+
+
+def test_files_that_fail_are_named_and_the_rest_is_done(folder, capsys):
+    (folder / "in" / "broken.png").write_text("no image")
+    (folder / "originals" / "deep").mkdir(parents=True)
+    for name in ("a.png", "deep/b.png"):
+        (folder / "originals" / name).write_bytes((folder / "in" / "a.png").read_bytes())
+    assert run(folder, "--reference", str(folder / "originals")) == 1
+    assert [result["path"] for result in lines(folder)] == ["a.png"]
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [error.split(": ")[1] for error in errors] == ["broken.png", "deep/b.png", "deep/c.jpg"]
+    assert "Cannot read the image" in errors[0] and "shape" in errors[1] and "No such file" in errors[2]
+
+
+def test_degradation_measures_against_the_photos(folder):
+    pytest.importorskip("keras_recon.degradations")
+    psnr = []
+    for sigma in (5, 50):
+        assert run(folder, "--degradation", f"noise:{sigma}", "--seed", "7", "--no-quantize", "--color-space", "y") == 0
+        summary = json.loads((folder / "out" / "summary.json").read_text())
+        assert (summary["protocol"]["degradation"], summary["protocol"]["seed"]) == (f"noise:{sigma}", 7)
+        assert "float32" in summary["protocol"]["pixels"] and summary["protocol"]["color space"].startswith("Y")
+        psnr.append(summary["results"]["psnr"])
+    assert psnr[0] > psnr[1] + 3
+
+
+def test_larger_tiles_of_a_convolutional_model(folder, model):
+    assert run(folder, "--tile-size", "40", "--overlap", "8", "--format", "png", inputs=["in/a.png"]) == 0
+    original, output = (np.asarray(Image.open(folder / name / "a.png")) for name in ("in", "out"))
+    expected = reconstruct_photo(model.for_image_shape((40, 40, 3)), original)  # it fits into one
+    np.testing.assert_array_equal(output, expected)
+
+
+def test_stdin_to_stdout(folder, model):
+    photo = (folder / "in" / "a.png").read_bytes()
+    command = [sys.executable, reconstruct.__file__, "-", "--model", str(folder / "run"), "--output", "-"]
+    done = subprocess.run(command, input=photo, capture_output=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    output = np.asarray(Image.open(io.BytesIO(done.stdout)))
+    np.testing.assert_array_equal(output, reconstruct_photo(model, np.asarray(Image.open(io.BytesIO(photo)))))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--overlap", "9"], "half the tile of 16x16 pixels"),
+        (["--overlap", "-1"], "--overlap must be at least 0"),
+        (["--batch-size", "0"], "--batch-size must be at least 1"),
+        (["--tile-size", "18"], "image_shape=(18, 18, 3)"),
+        (["--model", "nowhere"], "--model must be"),
+        (["--reference", "nowhere"], "--reference must be a folder"),
+        (["--error-maps"], "--error-maps needs --reference or --degradation"),
+        (["--output", "-"], "--output must be a folder for 3 photos"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(folder, capsys, arguments, message):
+    assert run(folder, *arguments) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (folder / "out").exists()
