@@ -147,16 +147,16 @@ def save_reconstructions(path: str | Path, degraded: np.ndarray, clean: np.ndarr
 
 
 def save_masked(path: str | Path, model: MaskedReconstructor, clean: np.ndarray):
-    """A PNG with one row an image: original, what a masked model sees, what it makes of all patches, and its output.
+    """A PNG with one row an image: original, what a masked model sees, what it decodes, its output; PSNR underneath.
 
-    Images (images, height, width, channels) in [0, 1]; in the output the visible patches are the input's own.
+    Images (images, height, width, channels) in [0, 1].
     """
     from keras_recon.figures import save_grid  # imports matplotlib
 
     shown = {
-        "everything decoded": model.reconstruct_masked(clean),
-        "hidden patches decoded": model(clean, training=False),
+        "all patches decoded": model.reconstruct_masked(clean),
+        "visible patches pasted back": model(clean, training=False),
     }
     shown = {title: keras.ops.convert_to_numpy(images) for title, images in shown.items()}
     decibels = {title: keras.ops.convert_to_numpy(psnr(clean, images)) for title, images in shown.items()}
-    save_grid(path, {"original": clean, "visible patches": model.visible_part(clean), **shown}, decibels)
+    save_grid(path, {"original": clean, "what the model sees": model.visible_part(clean), **shown}, decibels)

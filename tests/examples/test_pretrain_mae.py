@@ -1,0 +1,37 @@
+import json
+import shlex
+
+import keras
+import pretrain_mae
+import pytest
+import train_pretrained
+from examples.test_train_vit import arguments
+from PIL import Image
+
+pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
+
+
+def test_a_run_leaves_a_preset_and_the_command_that_trains_on_with_it(tmp_path, capsys):
+    pretrain_mae.main(arguments(tmp_path, "mae"))
+    run = tmp_path / "models" / "mae"
+    results, protocol = (json.loads((run / "metrics.json").read_text())[key] for key in ("results", "protocol"))
+    assert results.keys() == {"model", "mean"}
+    # 3 of 4 patches are hidden: the error per pixel is 4/3 times as high there.
+    assert abs(results["model"]["psnr"] - results["model"]["hidden psnr"] - 1.2494) < 1e-3
+    assert results["model"]["hidden psnr"] > results["mean"]["hidden psnr"] - 0.1
+    assert protocol["mask"].startswith("3 of 4 patches hidden")
+    with Image.open(run / "reconstructions.png") as picture:
+        assert picture.width > 300
+    assert keras.saving.load_model(run / "model.keras").mask_ratio == 0.75
+    command = capsys.readouterr().out.splitlines()[-1]
+    script, *flags = shlex.split(command)[1:]
+    assert script == "examples/train_pretrained.py"
+    train_pretrained.main(arguments(tmp_path, "tuned", *flags))
+    tuned = json.loads((tmp_path / "models" / "tuned" / "metrics.json").read_text())["results"]
+    assert tuned["model"]["psnr"] > tuned["pca"]["psnr"] - 0.05
+
+
+def test_a_ratio_that_hides_all_is_refused_at_once(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        pretrain_mae.main(arguments(tmp_path, "all", "--mask-ratio", "1"))
+    assert "--mask-ratio must be from 0 to below 1" in capsys.readouterr().err
