@@ -5,8 +5,6 @@ the output clipped to [0, 1]; its mean over the photos is reported. A method tha
 """
 
 import argparse
-import os
-import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +17,8 @@ from skimage.restoration import denoise_nl_means, denoise_wavelet
 
 from keras_recon import data
 from keras_recon.degradations import GaussianNoise
-from keras_recon.report import results_table, write_json
+from keras_recon.files import write_json
+from keras_recon.report import results_table, surroundings
 
 
 def wavelet(noisy: np.ndarray, sigma: float) -> np.ndarray:
@@ -108,9 +107,8 @@ def main(argv: list[str] | None = None):
         "seed": f"photo i: numpy.random.default_rng(({args.seed}, i))",
         "psnr": "dB, over all channels of an image, output clipped to [0, 1] and not quantised; mean over photos",
         **notes,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "backend": keras.backend.backend(),
-        "versions": {name: installed(name) for name in ("numpy", "scikit-image", "PyWavelets", "bm3d", "keras")},
+        **surroundings(),
+        "versions": {name: installed(name) for name in ("numpy", "scikit-image", "PyWavelets", "bm3d")},
     }
     write_json(args.json, {"rows": rows, "names of photos": photos.keys, "protocol": protocol})
 

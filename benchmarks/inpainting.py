@@ -1,8 +1,6 @@
 """Compare a masked model with what needs no training on the hidden pixels of photos."""
 
 import argparse
-import os
-import platform
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from scipy.interpolate import griddata
 from skimage.restoration import inpaint_biharmonic
 
 from keras_recon import data, report
+from keras_recon.files import write_json
 from keras_recon.metrics import psnr, ssim
 
 
@@ -86,10 +85,9 @@ def main(argv: list[str] | None = None):
         "crops": f"{len(images)} of {model.image_shape}, on a fixed grid",
         "mask": f"{model.fixed_mask.sum()} of {model.fixed_mask.size} patches hidden, the same in every image",
         "average": "metrics per image, then the mean; `hidden psnr` on hidden pixels, the others on whole images",
-        "backend": f"{keras.backend.backend()}, Keras {keras.version()}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **report.surroundings(),
     }
-    report.write_json(arguments.output, {"results": results, "protocol": protocol})
+    write_json(arguments.output, {"results": results, "protocol": protocol})
     print(report.results_table(results))
 
 

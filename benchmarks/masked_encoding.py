@@ -1,14 +1,13 @@
 """Measure how much faster a training step gets when the encoder sees visible patches alone."""
 
 import argparse
-import os
-import platform
 import time
 
 import keras
 import numpy as np
 
 from keras_recon import report
+from keras_recon.files import write_json
 from keras_recon.models import ViTReconstructor
 
 
@@ -90,10 +89,9 @@ def main(argv: list[str] | None = None):
         "speed": "of a training step, as a multiple of that without a mask",
         "expected": "from the floating-point operations of matrix products, forward and backward",
         "order": "the models took turns; medians",
-        "backend": f"{keras.backend.backend()}, Keras {keras.version()}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **report.surroundings(),
     }
-    report.write_json(arguments.output, {"results": results, "protocol": protocol})
+    write_json(arguments.output, {"results": results, "protocol": protocol})
     print(report.results_table(results))
 
 

@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None):
     from keras_recon import anomaly, data, report
     from keras_recon.evaluation import fit_pca
     from keras_recon.figures import save_heat_maps
+    from keras_recon.files import write_json
     from keras_recon.inference import reconstruct
     from keras_recon.pixels import to_float
 
@@ -67,8 +68,9 @@ def main(argv: list[str] | None = None):
         "a kind's column": "image AUROC of this kind against the good test images",
         "pca": f"patches and latents of {next(iter(models))}, fitted to 6,400 crops of the training images",
         "models": {name: str(run) for name, run in zip(models, args.models)},
+        **report.surroundings(),
     }
-    report.write_json(args.output / "anomalies.json", {"results": results, "protocol": protocol})
+    write_json(args.output / "anomalies.json", {"results": results, "protocol": protocol})
     save_heat_maps(args.output / "anomalies.png", photos, images, maps)
     print(f"\n{report.results_table(results)}\n")
     for name in ("anomalies.json", "anomalies.png"):

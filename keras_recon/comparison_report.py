@@ -1,15 +1,12 @@
-import os
-import platform
 from pathlib import Path
 
-import keras
 import numpy as np
 from PIL import Image
 
 from keras_recon.comparison import Comparison, Run
 from keras_recon.figures import save_convergence, save_grid, save_rate
 from keras_recon.files import replacing, write_json
-from keras_recon.report import results_table
+from keras_recon.report import results_table, surroundings
 
 FIGURES = {
     "convergence": "Quality on the validation crops against training time and steps",
@@ -46,7 +43,12 @@ def write_comparison(comparison: Comparison, runs: dict[str, list[Run]], folder:
     save_convergence(folder / "convergence.png", comparison.entries, comparison.pca_validation_psnr)
     save_rate(folder / "rate.png", {name: point for name, point in points.items() if name not in curves}, curves)
     save_grid(folder / "grid.png", comparison.pictures, comparison.picture_psnr)
-    protocol = {**protocol, **NOTES, "evaluated on": _machine(), **_settings({k: v[0] for k, v in runs.items()})}
+    protocol = {
+        **protocol,
+        **NOTES,
+        "evaluated on": ", ".join(surroundings().values()),
+        **_settings({k: v[0] for k, v in runs.items()}),
+    }
     text = _markdown(comparison, protocol)
     with replacing(folder / "comparison.md") as temporary:
         temporary.write_text(text)
@@ -92,10 +94,6 @@ def _settings(runs):
     shared = {k: v for k, v in first.items() if all(k in other and other[k] == v for other in of_run.values())}
     own = {label: {k: v for k, v in s.items() if k not in shared and v is not None} for label, s in of_run.items()}
     return {"all runs": shared, **own}
-
-
-def _machine():
-    return f"{keras.backend.backend()}, Keras {keras.version()}, {platform.machine()}, {os.cpu_count()} cores"
 
 
 def _log(log_dir, text, folder):

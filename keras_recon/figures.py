@@ -1,13 +1,16 @@
-"""The figures of a comparison and of anomaly detection, as PNG files."""
+"""The figures of runs, comparisons and anomaly detection, as PNG files."""
 
 import textwrap
 from pathlib import Path
 
 import numpy as np
+from keras import ops
 from matplotlib.figure import Figure
 
 from keras_recon.anomaly import LabeledImage
 from keras_recon.files import replacing
+from keras_recon.metrics import psnr
+from keras_recon.models import MaskedReconstructor
 from keras_recon.verdicts import Entry
 
 PCA_COLOR = "0.35"
@@ -17,6 +20,45 @@ MARKERS = "osD^vP*X"
 def color(index: int) -> str:
     """The colour of the row `index` in every figure."""
     return f"C{index % 10}"
+
+
+def save_reconstructions(path: str | Path, degraded: np.ndarray, clean: np.ndarray, outputs: np.ndarray):
+    """A PNG with one row an image: original, degraded (where it differs), reconstruction and absolute error.
+
+    All arrays (images, height, width, channels) in [0, 1]; 1, 3 or 4 channels are shown as gray, RGB or RGBA, of other
+    numbers the first. PSNR stands above each reconstruction; one colour bar holds for all error maps.
+    """
+    pictures = {"original": clean, "degraded": degraded, "reconstruction": outputs}
+    if np.array_equal(degraded, clean):
+        del pictures["degraded"]
+    decibels = ops.convert_to_numpy(psnr(clean, outputs))
+    errors = np.abs(clean - outputs).mean(axis=-1)
+    rows, columns = len(clean), len(pictures) + 1
+    figure = Figure(figsize=(2.2 * columns + 0.6, 2.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for axis, (title, images) in zip(axes[row], pictures.items()):
+            show(axis, images[row])
+            axis.set_title(title, fontsize=9)
+        axes[row, -2].set_title(f"reconstruction, {decibels[row]:.2f} dB", fontsize=9)
+        shown = show(axes[row, -1], errors[row][..., None], "inferno", np.quantile(errors, 0.99))
+        axes[row, -1].set_title("absolute error", fontsize=9)
+    figure.colorbar(shown, ax=axes[:, -1], shrink=0.6, extend="max", label="mean over channels, pixels in [0, 1]")
+    _save(figure, path)
+
+
+def save_masked(path: str | Path, model: MaskedReconstructor, clean: np.ndarray):
+    """A PNG with one row an image: original, what a masked model sees, what it decodes, its output; PSNR underneath.
+
+    Images (images, height, width, channels) in [0, 1].
+    """
+    shown = {
+        "all patches decoded": model.reconstruct_masked(clean),
+        "visible patches pasted back": model(clean, training=False),
+    }
+    shown = {title: ops.convert_to_numpy(images) for title, images in shown.items()}
+    decibels = {title: ops.convert_to_numpy(psnr(clean, images)) for title, images in shown.items()}
+    save_grid(path, {"original": clean, "what the model sees": model.visible_part(clean), **shown}, decibels)
 
 
 def save_convergence(path: str | Path, entries: list[Entry], pca_psnr: float):
@@ -63,11 +105,11 @@ def save_rate(path: str | Path, points: dict[str, tuple[float, float]], curves: 
     for name, curve in curves.items():
         style = {"linestyle": "-" if name == "jpeg" else "--", "color": "0.6", "marker": ".", "linewidth": 1.2}
         axis.plot(*zip(*curve), label=f"{name}, by quality", zorder=1, **style)
-    for index, (name, (size, psnr)) in enumerate(points.items()):
+    for index, (name, (size, decibels)) in enumerate(points.items()):
         # Hollow: models of equal bytes and quality stand one on the other.
         style = {"facecolors": "none", "edgecolors": color(index), "marker": MARKERS[index % len(MARKERS)]}
         style = {"color": PCA_COLOR, "marker": "x"} if name == "pca" else style
-        axis.scatter(size, psnr, s=70, linewidths=2, label=name, zorder=2, **style)
+        axis.scatter(size, decibels, s=70, linewidths=2, label=name, zorder=2, **style)
     axis.set_xlabel("bytes per image (of the models: 8-bit latents, empirical entropy)")
     axis.set_ylabel("PSNR (dB) at these bytes")
     axis.set_xlim(left=0)
@@ -128,10 +170,12 @@ def save_heat_maps(
 
 def show(axis, image: np.ndarray, cmap: str = "gray", vmax: float = 1.0):
     """An image (height, width, channels) in [0, vmax]; 1, 3 or 4 channels are gray, RGB or RGBA, else the first."""
-    axis.imshow(np.clip(image if image.shape[-1] in (3, 4) else image[..., 0], 0, vmax), cmap=cmap, vmin=0, vmax=vmax)
+    pixels = image if image.shape[-1] in (3, 4) else image[..., 0]
+    shown = axis.imshow(np.clip(pixels, 0, vmax), cmap=cmap, vmin=0, vmax=vmax)
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_visible(False)
+    return shown
 
 
 def _legend(figure, axis):

@@ -5,16 +5,14 @@ import platform
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from keras_recon import data
 from keras_recon.callbacks import log_final
 from keras_recon.degradations import Degradation
 from keras_recon.evaluation import baselines, evaluate, hidden_psnr
 from keras_recon.export import FORMATS, export_model
-from keras_recon.files import replacing, write_json
-from keras_recon.metrics import psnr
-from keras_recon.models import MaskedReconstructor, Reconstructor
+from keras_recon.files import write_json
+from keras_recon.models import Reconstructor
 
 
 def finish_run(
@@ -40,6 +38,8 @@ def finish_run(
         The rows of `results_table`: the model, the baselines at the same number of latent values, and the
         degraded `input` itself, not clipped.
     """
+    from keras_recon import figures  # half a second to import
+
     batch_size, steps, seed = (config[name] for name in ("batch_size", "steps_per_epoch", "seed"))
     # Evaluated eagerly, where small batches take their time.
     evaluated = (validation, model.image_shape, max(64, batch_size))
@@ -66,10 +66,10 @@ def finish_run(
     formats = [name for name in ("keras", "savedmodel") if keras.backend.backend() in FORMATS[name].backends]
     export_model(model, run_dir, formats, degraded, clean)
     if model.mask_ratio:
-        save_masked(run_dir / "reconstructions.png", model, clean)
+        figures.save_masked(run_dir / "reconstructions.png", model, clean)
     else:
         outputs = keras.ops.convert_to_numpy(model(degraded, training=False))
-        save_reconstructions(run_dir / "reconstructions.png", degraded, clean, outputs)
+        figures.save_reconstructions(run_dir / "reconstructions.png", degraded, clean, outputs)
     count = sum(len(clean) for _, clean in validation_batches)
     protocol = {
         "data": config["data"],
@@ -83,9 +83,8 @@ def finish_run(
         "batch_size": batch_size,
         "seed": seed,
         "seconds": "wall time of training and validation, compilation included",
-        "backend": f"{keras.backend.backend()}, Keras {keras.version()}",
         "device": str(model.weights[0].value.device),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **surroundings(),
     }
     log_final(log_dir, scores)
     write_json(run_dir / "metrics.json", {"results": results, "protocol": protocol})  # last: it says "finished"
@@ -98,6 +97,14 @@ def _mask_protocol(model) -> str:
         f"{hidden} of {patches} patches hidden, the same ones in every image; visible ones are the input's own in all "
         "outputs; `hidden psnr` is that of the hidden pixels, the others are of whole images"
     )
+
+
+def surroundings() -> dict[str, str]:
+    """What figures depend on beside the code, for their protocol."""
+    return {
+        "backend": f"{keras.backend.backend()}, Keras {keras.version()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
 
 
 def results_table(results: dict[str, dict]) -> str:
@@ -113,50 +120,3 @@ def _format(value) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}"
-
-
-def save_reconstructions(path: str | Path, degraded: np.ndarray, clean: np.ndarray, outputs: np.ndarray):
-    """A PNG with one row an image: original, degraded (where it differs), reconstruction and absolute error.
-
-    All arrays (images, height, width, channels) in [0, 1]; 1, 3 or 4 channels are shown as gray, RGB or RGBA, of other
-    numbers the first. PSNR stands above each reconstruction; one colour bar holds for all error maps.
-    """
-    from matplotlib.figure import Figure  # half a second to import
-
-    pictures = {"original": clean, "degraded": degraded, "reconstruction": outputs}
-    if np.array_equal(degraded, clean):
-        del pictures["degraded"]
-    decibels = keras.ops.convert_to_numpy(psnr(clean, outputs))
-    errors = np.abs(clean - outputs).mean(axis=-1)
-    rows, columns = len(clean), len(pictures) + 1
-    figure = Figure(figsize=(2.2 * columns + 0.6, 2.4 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for row in range(rows):
-        for axis, (title, images) in zip(axes[row], pictures.items()):
-            image = images[row] if images.shape[-1] in (3, 4) else images[row, ..., 0]
-            axis.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1)
-            axis.set_title(title, fontsize=9)
-        axes[row, -2].set_title(f"reconstruction, {decibels[row]:.2f} dB", fontsize=9)
-        shown = axes[row, -1].imshow(errors[row], cmap="inferno", vmin=0, vmax=np.quantile(errors, 0.99))
-        axes[row, -1].set_title("absolute error", fontsize=9)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    figure.colorbar(shown, ax=axes[:, -1], shrink=0.6, extend="max", label="mean over channels, pixels in [0, 1]")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-
-
-def save_masked(path: str | Path, model: MaskedReconstructor, clean: np.ndarray):
-    """A PNG with one row an image: original, what a masked model sees, what it decodes, its output; PSNR underneath.
-
-    Images (images, height, width, channels) in [0, 1].
-    """
-    from keras_recon.figures import save_grid  # imports matplotlib
-
-    shown = {
-        "all patches decoded": model.reconstruct_masked(clean),
-        "visible patches pasted back": model(clean, training=False),
-    }
-    shown = {title: keras.ops.convert_to_numpy(images) for title, images in shown.items()}
-    decibels = {title: keras.ops.convert_to_numpy(psnr(clean, images)) for title, images in shown.items()}
-    save_grid(path, {"original": clean, "what the model sees": model.visible_part(clean), **shown}, decibels)

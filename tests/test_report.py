@@ -1,9 +1,4 @@
-import numpy as np
-import pytest
-from contracts import random_images
-from PIL import Image
-
-from keras_recon.report import results_table, save_reconstructions
+from keras_recon.report import results_table
 
 
 def test_table():
@@ -14,16 +9,3 @@ def test_table():
         "model  31.23   12,346   1,234,567",
         "  pca   30.5                     ",
     ]
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_picture(tmp_path, channels):
-    clean = random_images(2, 16, 24, channels)
-    sizes = []
-    for degraded in (clean, 0.5 * clean):
-        save_reconstructions(tmp_path / "picture.png", degraded, clean, 0.9 * clean)
-        with Image.open(tmp_path / "picture.png") as picture:
-            sizes.append(picture.size)
-            assert len(np.unique(np.asarray(picture.convert("L")))) > 50
-    assert sizes[1][0] > sizes[0][0]  # a column more for the degraded input
-    assert [p.name for p in tmp_path.iterdir()] == ["picture.png"]
