@@ -3,11 +3,13 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import import_module
 
 import keras
 import numpy as np
+import PIL
 
+import keras_recon
 from keras_recon.inference import reconstruct, tile_overlaps
 from keras_recon.models import Reconstructor
 from keras_recon.photo_scores import photo_scores
@@ -49,6 +51,7 @@ class PhotoProtocol:
     def fingerprint(self, model: Reconstructor) -> dict:
         """What the scores depend on, beside model and photos."""
         backend = keras.backend.backend()
+        packages = (keras_recon, keras, np, PIL, import_module(backend))
         return {
             "crop": f"whole photos, {self.border} pixels left out at each side",
             "range": "[0, 1], a peak of 1",
@@ -64,7 +67,7 @@ class PhotoProtocol:
             "batch_size": self.batch_size,
             "backend": backend,
             "device": str(model.weights[0].value.device),
-            "versions": {name: version(name) for name in ("keras_recon", "keras", "numpy", "pillow", backend)},
+            "versions": {package.__name__: package.__version__ for package in packages},
         }
 
 

@@ -20,12 +20,17 @@ model.fit(images, images, verbose=0)
 model.save(sys.argv[1])
 loaded = keras.saving.load_model(sys.argv[1])
 np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
+from keras_recon.image_files import ImageFile, encode_image, read_image
+from keras_recon.photo_protocol import PhotoProtocol
+
+photo = read_image(encode_image(ImageFile(np.zeros((20, 30, 3), "uint8")))).pixels
+assert PhotoProtocol().output(loaded, photo, "photo").shape == (20, 30, 3)
 assert sys.modules["tensorflow"] is None
 """
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_build_fit_save_and_load_with_tensorflow_blocked(tmp_path, backend):
+def test_build_fit_save_load_and_use_with_tensorflow_blocked(tmp_path, backend):
     if not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is not installed")
     command = [sys.executable, "-c", SCRIPT, tmp_path / "model.keras"]

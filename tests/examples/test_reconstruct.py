@@ -1,7 +1,5 @@
 import io
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
@@ -79,7 +77,6 @@ def test_files_that_fail_are_named_and_the_rest_is_done(folder, capsys):
 
 
 def test_degradation_measures_against_the_photos(folder):
-    pytest.importorskip("keras_recon.degradations")
     psnr = []
     for sigma in (5, 50):
         assert run(folder, "--degradation", f"noise:{sigma}", "--seed", "7", "--no-quantize", "--color-space", "y") == 0
@@ -97,13 +94,16 @@ def test_larger_tiles_of_a_convolutional_model(folder, model):
     np.testing.assert_array_equal(output, expected)
 
 
-def test_stdin_to_stdout(folder, model):
+def test_stdin_to_stdout(folder, model, capsysbinary, monkeypatch):
     photo = (folder / "in" / "a.png").read_bytes()
-    command = [sys.executable, reconstruct.__file__, "-", "--model", str(folder / "run"), "--output", "-"]
-    done = subprocess.run(command, input=photo, capture_output=True, env=dict(os.environ))
-    assert done.returncode == 0, done.stderr
-    output = np.asarray(Image.open(io.BytesIO(done.stdout)))
-    np.testing.assert_array_equal(output, reconstruct_photo(model, np.asarray(Image.open(io.BytesIO(photo)))))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(photo)))
+    with pytest.raises(SystemExit) as exit_:
+        reconstruct.main(["-", "--model", str(folder / "run" / "model.keras"), "--output", "-", "--format", "tiff"])
+    assert exit_.value.code == 0
+    with Image.open(io.BytesIO(capsysbinary.readouterr().out)) as output:
+        assert output.format == "TIFF"
+        expected = reconstruct_photo(model, np.asarray(Image.open(io.BytesIO(photo))))
+        np.testing.assert_array_equal(np.asarray(output), expected)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from contracts import random_images
 from keras import ops
 from models.test_vit import TINY
 
-from keras_recon.models import ViTReconstructor
+from keras_recon.models import ConvAutoencoder, LinearReconstructor, ViTReconstructor
 
 
 def test_adapt_takes_arrays_batches_and_pairs_and_stops_reading():
@@ -71,3 +71,24 @@ def test_predict_takes_any_batch_size():
 def test_adapt_on_nothing_says_so():
     with pytest.raises(ValueError, match="Received: 0 patches"):
         ViTReconstructor(**TINY).adapt([])
+
+
+@pytest.mark.parametrize("model_class", [ConvAutoencoder, LinearReconstructor])
+def test_fully_convolutional_models_take_other_sizes(model_class):
+    model = model_class((32, 32, 3))
+    model.adapt(random_images(20, 32, 32, 3))
+    larger = model.for_image_shape((64, 96, 3))
+    assert larger.image_shape == (64, 96, 3) and larger.latent_shape[:2] == (8, 12)
+    images = random_images(2, 64, 96, 3)
+    # The network is zero at first: what is left is the linear path, patch by patch.
+    corner = larger.predict(images, verbose=0)[:, :32, :32]
+    np.testing.assert_allclose(corner, model.predict(images[:, :32, :32], verbose=0), atol=1e-5)
+    for a, b in zip(model.get_weights(), larger.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_other_sizes_are_refused_where_the_weights_are_for_one():
+    with pytest.raises(ValueError, match=r"image_shape=\(32, 32, 3\)"):
+        ViTReconstructor(**TINY).for_image_shape((32, 32, 3))
+    with pytest.raises(ValueError, match=r"3 channels of the weights. Received: image_shape=\(64, 64, 1\)"):
+        LinearReconstructor().for_image_shape((64, 64, 1))
