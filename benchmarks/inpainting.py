@@ -9,9 +9,8 @@ import numpy as np
 from scipy.interpolate import griddata
 from skimage.restoration import inpaint_biharmonic
 
-from keras_recon import data, report
+from keras_recon import data, evaluation, report
 from keras_recon.files import write_json
-from keras_recon.metrics import psnr, ssim
 
 
 def bilinear(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
@@ -43,11 +42,6 @@ def mean_patch(model, images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     return np.where(hidden[..., None], np.tile(patch, (rows, columns, 1)), images)
 
 
-def hidden_psnr(images: np.ndarray, outputs: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """PSNR in dB on the hidden pixels of each image, (images,)."""
-    return -10 * np.log10(np.square(images - outputs)[:, hidden].mean(axis=(1, 2), dtype="float64"))
-
-
 def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", help="a folder of photos, or 'sample' for the validation photos of the sample data")
@@ -73,12 +67,10 @@ def main(argv: list[str] | None = None):
     for name, fill in fills.items():
         start = time.perf_counter()
         outputs = fill(images, hidden).astype("float32")
-        results[name] = {
-            "hidden psnr": hidden_psnr(images, outputs, hidden).mean(),
-            "psnr": float(keras.ops.mean(psnr(images, outputs))),
-            "ssim": float(keras.ops.mean(ssim(images, outputs))),
-            "seconds": time.perf_counter() - start,
-        }
+        seconds = time.perf_counter() - start
+        scores = evaluation.evaluate(lambda degraded, outputs=outputs: outputs, [(images, images)])
+        hidden_psnr = evaluation.hidden_psnr(scores["psnr"], hidden)
+        results[name] = {"hidden psnr": hidden_psnr, **scores, "seconds": seconds}
     protocol = {
         "photos": arguments.photos,
         "model": arguments.model,

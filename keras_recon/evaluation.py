@@ -57,9 +57,9 @@ def baselines(model: Reconstructor, training: Iterable, validation: Iterable) ->
     return {"pca": evaluate(pca, validation), "mean": evaluate(mean, validation)}
 
 
-def hidden_psnr(psnr: float, fixed_mask: np.ndarray) -> float:
-    """PSNR in dB on hidden pixels, of images whose visible pixels are right and who have the given PSNR as a whole."""
-    return psnr + 10 * np.log10(fixed_mask.mean())
+def hidden_psnr(psnr: float, mask: np.ndarray) -> float:
+    """PSNR in dB on the pixels where `mask` is True, of images that are right elsewhere and have `psnr` as a whole."""
+    return psnr + 10 * float(np.log10(mask.mean()))
 
 
 def paired_interval(

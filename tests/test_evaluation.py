@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 from contracts import random_images
+from models.test_vit import TINY
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from keras_recon.evaluation import baselines, evaluate, image_scores, paired_interval
-from keras_recon.models import LinearReconstructor
+from keras_recon.evaluation import baselines, evaluate, hidden_psnr, image_scores, paired_interval
+from keras_recon.models import LinearReconstructor, ViTReconstructor
 
 
 def batches(images, size):
@@ -60,3 +61,16 @@ def test_crops_of_one_photo_are_drawn_together():
 def test_interval_of_equal_differences_and_of_one_photo():
     assert paired_interval(np.full(5, 3.0), np.full(5, 2.0), np.arange(5)) == (1.0, 1.0)
     assert paired_interval(np.arange(5.0), np.zeros(5), np.zeros(5)) is None
+
+
+def test_a_masked_models_baseline_is_the_mean_patch_where_it_sees_nothing():
+    images = random_images(12, 16, 16, 3)
+    model = ViTReconstructor(**TINY, mask_ratio=0.75)
+    scores = baselines(model, batches(images, 4), batches(images, 4))
+    mean = images.reshape(12, 4, 4, 4, 4, 3).mean((0, 1, 3))
+    hidden = np.kron(model.fixed_mask[0], np.ones((4, 4), bool))
+    outputs = np.where(hidden[..., None], np.tile(mean, (4, 4, 1)), images)
+    expected = [peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(images, outputs)]
+    assert scores.keys() == {"mean"} and abs(scores["mean"]["psnr"] - np.mean(expected)) < 1e-3
+    expected = [peak_signal_noise_ratio(a[hidden], b[hidden], data_range=1) for a, b in zip(images, outputs)]
+    assert abs(hidden_psnr(scores["mean"]["psnr"], model.fixed_mask) - np.mean(expected)) < 1e-3
