@@ -153,7 +153,8 @@ def compare(plan: Plan, runs: dict[str, list[Path]]):
         sys.exit(f"error: {error}")
     images, groups = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     loaded = {label: [comparison.Run(folder) for folder in folders] for label, folders in runs.items()}
-    fitting = data.training_batches(training, shape, BATCH, PCA_STEPS, epochs=1, seed=0)
+    fitting = (training, shape, BATCH, PCA_STEPS)
+    fitting = data.training_batches(*fitting, epochs=1, seed=0, degradation=degradation)
     measured = comparison.compare(loaded, images, groups, fitting, validation, degradation)
     protocol = {
         "training data": shared["data"],

@@ -34,7 +34,7 @@ def means(scores: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def fit_pca(model: Reconstructor, training: Iterable) -> LinearReconstructor:
-    """PCA with the patches and the number of latent values of `model`, fitted to batches of images."""
+    """PCA with the patches and the number of latent values of `model`, fitted to batches, see `Reconstructor.adapt`."""
     pca = LinearReconstructor(model.image_shape, model.patch_size, model.latent_dim)
     pca.adapt(training)
     return pca

@@ -44,7 +44,8 @@ def finish_run(
     # Evaluated eagerly, where small batches take their time.
     evaluated = (validation, model.image_shape, max(64, batch_size))
     validation_batches = data.validation_batches(*evaluated, degradation=degradation)
-    fitting_batches = data.training_batches(training, model.image_shape, batch_size, steps, epochs=1, seed=seed)
+    fitting = (training, model.image_shape, batch_size, steps)
+    fitting_batches = data.training_batches(*fitting, epochs=1, seed=seed, degradation=degradation)
     with open(run_dir / "log.csv", newline="") as file:
         seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
     size = {"latent values": math.prod(model.latent_shape), "compression ratio": model.compression_ratio}

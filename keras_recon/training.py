@@ -106,7 +106,7 @@ def train(
     initial_epoch = backup.restore(model)
     crops = (training, model.image_shape, batch_size, steps_per_epoch)
     if model.linear_path and not initial_epoch:
-        model.adapt(data.training_batches(*crops, epochs=1, seed=seed))
+        model.adapt(data.training_batches(*crops, epochs=1, seed=seed, degradation=degradation))
     strategy, number = parse_strategy(model.strategy)
     validation_batches = data.validation_batches(validation, model.image_shape, batch_size, degradation=degradation)
     degraded, clean = data.spread(validation_batches, 6)

@@ -10,7 +10,9 @@ class LinearAutoencoder(keras.layers.Layer):
     """The best linear autoencoder of patches: `encode` keeps `latent_dim` values of a patch, `decode` gives it back.
 
     `fit` sets it to a principal component analysis, which no linear map beats in mean squared error (Eckart and Young,
-    1936). The latents are whitened: each has unit variance over the patches it was fitted on. As in
+    1936); for degraded patches, to the reduced-rank regression of the clean ones ("Reduced-rank regression for the
+    multivariate linear model", Izenman, 1975), which is the same where they are equal. The latents are whitened: each
+    has unit variance over the patches it was fitted on. As in
     `keras.layers.Normalization`, the weights are fitted, not trained: the optimizer's noise in them would cost smooth
     images decibels. It computes in float32 under any dtype policy: half precision would round the pixels themselves.
 
@@ -30,24 +32,31 @@ class LinearAutoencoder(keras.layers.Layer):
             )
         orthogonal = keras.initializers.Orthogonal()
         weight = partial(self.add_weight, trainable=False, autocast=False)
-        self.mean = weight(shape=(values,), initializer=keras.initializers.Constant(0.5), name="mean")
+        middle = keras.initializers.Constant(0.5)
+        self.input_mean = weight(shape=(values,), initializer=middle, name="input_mean")
+        self.output_mean = weight(shape=(values,), initializer=middle, name="output_mean")
         self.encoder = weight(shape=(values, self.latent_dim), initializer=orthogonal, name="encoder")
         self.decoder = weight(shape=(self.latent_dim, values), initializer=orthogonal, name="decoder")
 
     def encode(self, patches):
-        return ops.matmul(patches - self.mean, self.encoder)  # (..., latent_dim)
+        return ops.matmul(patches - self.input_mean, self.encoder)  # (..., latent_dim)
 
     def decode(self, latents):
-        return ops.matmul(latents, self.decoder) + self.mean  # (..., values)
+        return ops.matmul(latents, self.decoder) + self.output_mean  # (..., values)
 
     def call(self, patches):
         return self.decode(self.encode(patches))
 
-    def fit(self, patches: np.ndarray):
-        """Set the weights to the principal components of `patches` (n, values), computed in float64."""
-        mean, components, deviations = principal_components(patches, self.latent_dim)
-        self.mean.assign(mean)
-        self.encoder.assign(components.T / deviations)
+    def fit(self, patches: np.ndarray, clean: np.ndarray | None = None):
+        """Set the weights by `patches` (n, values) and, where these are degraded, the `clean` ones; in float64."""
+        if clean is None:
+            mean, components, deviations = principal_components(patches, self.latent_dim)
+            encoder = components.T
+        else:
+            mean, encoder, components, deviations = reduced_rank_regression(patches, clean, self.latent_dim)
+        self.input_mean.assign(patches.mean(axis=0, dtype="float64"))
+        self.output_mean.assign(mean)
+        self.encoder.assign(encoder / deviations)
         self.decoder.assign(components * deviations[:, None])
 
     def get_config(self):
@@ -57,13 +66,39 @@ class LinearAutoencoder(keras.layers.Layer):
 def principal_components(patches: np.ndarray, latent_dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (values,), leading components (latent_dim, values) and standard deviations (latent_dim,) of (n, values).
 
-    An exact SVD in float64. A component without variance (constant images) gets the deviation 1, so that whitening
-    never divides by zero.
+    An exact SVD in float64. A component without variance (constant images) gets the deviation 1.
     """
-    if len(patches) < latent_dim:
-        raise ValueError(f"PCA needs at least `latent_dim`={latent_dim} patches. Received: {len(patches)} patches")
+    _check_count(patches, latent_dim)
     patches = np.asarray(patches, "float64")
     mean = patches.mean(axis=0)
     _, singular_values, components = np.linalg.svd(patches - mean, full_matrices=False)
-    deviations = singular_values[:latent_dim] / np.sqrt(len(patches))
-    return mean, components[:latent_dim], np.where(deviations > 1e-6, deviations, 1.0)
+    return mean, components[:latent_dim], _deviations(singular_values[:latent_dim] / np.sqrt(len(patches)))
+
+
+def reduced_rank_regression(patches: np.ndarray, clean: np.ndarray, latent_dim: int) -> tuple[np.ndarray, ...]:
+    """The best linear map of rank `latent_dim` from `patches` to `clean` ones, both (n, values), in float64.
+
+    Returns:
+        The mean of `clean` (values,), encoder (values, latent_dim), orthonormal components (latent_dim, values), and
+        standard deviations (latent_dim,) of the encoded patches, as in `principal_components`.
+    """
+    _check_count(patches, latent_dim)
+    mean = clean.mean(axis=0, dtype="float64")
+    patches, clean = patches - patches.mean(axis=0, dtype="float64"), clean - mean
+    # The pseudo-inverse leaves out what a degradation has removed, such as the colours of gray patches.
+    covariance = patches.T @ clean / len(patches)
+    regression = np.linalg.pinv(patches.T @ patches / len(patches), rcond=1e-9, hermitian=True) @ covariance
+    variances, vectors = np.linalg.eigh(covariance.T @ regression)  # of what the regression predicts, ascending
+    components = vectors[:, ::-1][:, :latent_dim].T
+    deviations = np.sqrt(np.maximum(variances[::-1][:latent_dim], 0.0))
+    return mean, regression @ components.T, components, _deviations(deviations)
+
+
+def _check_count(patches, latent_dim):
+    if len(patches) < latent_dim:
+        raise ValueError(f"PCA needs at least `latent_dim`={latent_dim} patches. Received: {len(patches)} patches")
+
+
+def _deviations(deviations):
+    """1 for a component without variance, so that whitening never divides by zero."""
+    return np.where(deviations > 1e-6, deviations, 1.0)

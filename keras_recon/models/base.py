@@ -16,7 +16,7 @@ class Reconstructor(keras.Model):
     """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
 
     Subclasses implement `features`, what their encoder sees in images, and have a `latent_head` and a `decoder`. With a
-    linear path, what their network computes is added to a linear autoencoder of patches that `adapt` fits by PCA; the
+    linear path, what their network computes is added to a linear autoencoder of patches that `adapt` fits (PCA); the
     network's last layers are zero at first, so that training begins at PCA's quality. Outputs are clipped to [0, 1],
     except in training.
 
@@ -150,7 +150,7 @@ class Reconstructor(keras.Model):
         return copy
 
     def adapt(self, data: np.ndarray | Iterable, max_patches: int | None = None):
-        """Fit the linear path by PCA on patches of clean images, in float64.
+        """Fit the linear path to patches: by PCA, or from degraded to clean ones by reduced-rank regression.
 
         Args:
             data: images (batch, *image_shape) in [0, 1], or batches of them, or of (degraded, clean) pairs.
@@ -160,21 +160,23 @@ class Reconstructor(keras.Model):
             raise ValueError("`adapt` fits the linear path. Received: linear_path=False")
         values = self.patch_size**2 * self.image_shape[-1]
         missing = max_patches or MAX_ADAPT_VALUES // values
-        patches = [np.empty((0, values), "float32")]
+        patches = [np.empty((2, 0, values), "float32")]  # degraded and clean
         for batch in [data] if hasattr(data, "shape") else data:
-            clean = np.asarray(batch[1] if isinstance(batch, (tuple, list)) else batch)
+            degraded, clean = (np.asarray(i) for i in (batch if isinstance(batch, (tuple, list)) else (batch, batch)))
             if not np.issubdtype(clean.dtype, np.floating) or clean.shape[3:] != self.image_shape[2:]:
                 raise ValueError(
                     f"`data` must be float images in [0, 1] with {self.image_shape[2]} channels. "
                     f"Received: {clean.dtype} of shape {clean.shape}"
                 )
-            clean = clean[: math.ceil(missing / math.prod(self.latent_shape[:2]))]
-            batch_patches = ops.convert_to_numpy(patchify(ops.convert_to_tensor(clean, "float32"), self.patch_size))
-            patches.append(batch_patches.reshape(-1, values)[:missing])
-            missing -= len(patches[-1])
+            count = math.ceil(missing / math.prod(self.latent_shape[:2]))
+            pair = ops.convert_to_tensor(np.concatenate([degraded[:count], clean[:count]]), "float32")
+            pair = ops.convert_to_numpy(patchify(pair, self.patch_size)).reshape(2, -1, values)
+            patches.append(pair[:, :missing])
+            missing -= patches[-1].shape[1]
             if not missing:
                 break
-        self.linear.fit(np.concatenate(patches))
+        degraded, clean = np.concatenate(patches, axis=1)
+        self.linear.fit(clean) if np.array_equal(degraded, clean) else self.linear.fit(degraded, clean)
 
     def get_config(self):
         return {

@@ -10,14 +10,13 @@ from keras_recon.models import ConvAutoencoder, LinearReconstructor, ViTReconstr
 
 def test_adapt_takes_arrays_batches_and_pairs_and_stops_reading():
     images = random_images(24, 16, 16, 3)
-    degraded = np.zeros_like(images)
     read = []
 
     def batches(pairs):
         for start in range(0, 24, 6):
             read.append(start)
             clean = images[start : start + 6]
-            yield (degraded[start : start + 6], clean) if pairs else clean
+            yield (clean, clean) if pairs else clean
 
     weights = []
     for data in (images, batches(False), batches(True)):
@@ -27,6 +26,13 @@ def test_adapt_takes_arrays_batches_and_pairs_and_stops_reading():
     np.testing.assert_array_equal(weights[0], weights[1])
     np.testing.assert_array_equal(weights[0], weights[2])
     assert read == [0, 6, 0, 6]  # 12 images hold the patches asked for
+
+
+def test_adapt_to_pairs_undoes_what_is_linear():
+    images = random_images(24, 16, 16, 3)
+    model = LinearReconstructor((16, 16, 3), 4, 48)
+    model.adapt([(0.5 * images + 0.1, images)])
+    np.testing.assert_allclose(model.predict(0.5 * images + 0.1, verbose=0), images, atol=1e-4)
 
 
 def test_adapt_without_linear_path_is_refused():
