@@ -115,7 +115,8 @@ def compare(
 ) -> Comparison:
     """Measure finished runs, PCA, the mean patch, and JPEG and WebP at as many bytes, on the same images.
 
-    All systems see the degraded images, PCA too, which is then the best linear map to the clean ones. JPEG and WebP then have no row: they undo nothing.
+    All systems see the degraded images, also PCA, which is then the best linear map to the clean ones. JPEG and WebP
+    then have no row: they undo nothing.
 
     Args:
         runs: a run per seed by the label of the row; of one image shape and number of latent values.
