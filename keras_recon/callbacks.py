@@ -139,7 +139,7 @@ class RunSummary(keras.callbacks.Callback):
                     hp.Metric("final/ssim", display_name="SSIM"),
                 ],
             )
-            hp.hparams(hparams, trial_id=self.log_dir)
+            hp.hparams(hparams, trial_id=str(self.config.get("run_name", self.log_dir)))  # what the table shows
             tf.summary.text("configuration", f"| setting | value |\n|---|---|{rows}", step=0)
 
     def on_epoch_end(self, epoch, logs=None):
