@@ -1,0 +1,129 @@
+"""A page on which to drop a photo, degrade it and compare it with a model's reconstruction.
+
+It takes the models of all runs in a folder, runs on this computer alone and asks nothing of others.
+"""
+
+import argparse
+import os
+from functools import lru_cache
+from pathlib import Path
+
+# The browser is to load nothing from elsewhere, neither fonts nor scripts. Gradio needs the two "unsafe" words.
+POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
+
+
+def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, Path]]:
+    """The arguments, and the model files by the names of their runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--saved-models", type=Path, default=Path("saved_models"), help="folder of the runs (default: %(default)s)")
+    add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (default: %(default)s)")
+    add("--port", type=int, default=7860, help="default: %(default)s")
+    add("--max-megabytes", type=int, default=20, help="of an uploaded file (default: %(default)s)")
+    add("--max-megapixels", type=float, default=4, help="of an uploaded photo (default: %(default)s)")
+    args = parser.parse_args(argv)
+    paths = sorted(args.saved_models.rglob("model.keras"))
+    models = {path.parent.relative_to(args.saved_models).as_posix(): path for path in paths}
+    if not models:
+        parser.error(f"--saved-models must hold a run with a model.keras. Received: {args.saved_models}")
+    return args, models
+
+
+def build(models: dict[str, Path], max_megapixels: float):
+    """The page, a `gradio.Blocks`, for models by name."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
+
+    import gradio as gr  # from here on imports take seconds
+    import keras
+    import matplotlib
+    import numpy as np
+    from PIL import Image
+
+    from keras_recon import data, degradations, inference, metrics, pixels
+
+    load = lru_cache(maxsize=2)(lambda name: keras.saving.load_model(models[name]))
+
+    def psnr(photo, other):
+        return float(metrics.psnr(photo[None], np.clip(other, 0, 1)[None])[0])
+
+    def picture(image):  # gray as RGB, RGBA without its alpha
+        return pixels.from_float(image[..., :3] * np.ones(3), np.uint8)
+
+    def reconstruct(path, name, text):
+        if not path:
+            raise gr.Error("Drop a photo first.", print_exception=False)
+        try:
+            with Image.open(path) as file:  # reads the size only
+                if file.width * file.height > max_megapixels * 1e6:
+                    raise ValueError(
+                        f"The photo must have at most {max_megapixels:g} megapixels. "
+                        f"Received: {file.width}x{file.height} pixels"
+                    )
+            degradation = degradations.from_string(text) if text.strip() else None
+            model = load(name)
+            photo = pixels.to_float(data.read_photo(path, model.image_shape[-1]))
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        degraded = degradation(photo, np.random.default_rng(0)) if degradation else photo
+        output = inference.reconstruct(model, degraded)
+        error_map = matplotlib.colormaps["inferno"](np.clip(5 * np.abs(output - photo).mean(axis=-1), 0, 1))[..., :3]
+        sizes = ["x".join(map(str, shape)) for shape in (model.image_shape, model.latent_shape)]
+        figures = [f"**{psnr(photo, output):.2f} dB** PSNR of the reconstruction"]
+        if degradation:
+            figures.append(f"{psnr(photo, degraded):.2f} dB of the degraded photo")
+        figures.append(f"each tile of {sizes[0]} becomes {sizes[1]} latent values")
+        figures.append(f"compression ratio {model.compression_ratio:.3g}")
+        return (picture(degraded), picture(output)), picture(error_map), ", ".join(figures)
+
+    with gr.Blocks(title="keras_recon", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        gr.Markdown("# keras_recon")
+        with gr.Row():
+            with gr.Column(scale=1):
+                photo = gr.Image(type="filepath", image_mode=None, sources=["upload", "clipboard"], label="Photo")
+                name = gr.Dropdown(list(models), label="Model")
+                text = gr.Textbox(label="Degradation", placeholder="noise:25, blur:1.6+noise:5 ... or nothing")
+                button = gr.Button("Reconstruct", variant="primary")
+            with gr.Column(scale=2):
+                figures = gr.Markdown()
+                slider = gr.ImageSlider(label="What the model gets | what it makes of it", format="png")
+                errors = gr.Image(label="Absolute error, five times enlarged", format="png", buttons=["fullscreen"])
+        button.click(reconstruct, [photo, name, text], [slider, errors, figures], api_name="reconstruct")
+    return page
+
+
+class OwnContentOnly:
+    """ASGI middleware that sends `POLICY` with every answer."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def send_with_policy(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
+
+
+def main(argv: list[str] | None = None):
+    args, models = parse(argv)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    page = build(models, args.max_megapixels)
+
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    page.launch(
+        server_name=args.host,
+        server_port=args.port,
+        share=False,
+        ssr_mode=False,
+        max_file_size=f"{args.max_megabytes}mb",
+        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # else Google's
+        app_kwargs={"middleware": [Middleware(OwnContentOnly)]},
+    )
+
+
+if __name__ == "__main__":
+    main()
