@@ -128,17 +128,19 @@ def reconstruct(job: Job, model, protocol, format: str | None, title: str) -> di
 
     start = time.perf_counter()
     image = image_files.read_image(job.source or sys.stdin.buffer.read())
-    photo = image.pixels
-    output = protocol.output(model, photo, job.name, functools.partial(show, title) if sys.stderr.isatty() else None)
-    image.pixels = photo_protocol.in_bits_of(photo, output)
+    height, width, channels = image.pixels.shape
+    size = {"height": height, "width": width, "channels": channels, "bits": 8 * image.pixels.itemsize}
+    progress = functools.partial(show, title) if sys.stderr.isatty() else None
+    output = protocol.output(model, image.pixels, job.name, progress)
+    reference = image.pixels if protocol.degradation else None  # else its memory is free from here on
+    image.pixels = photo_protocol.in_bits_of(image.pixels, output)
     if job.target:
         image_files.write_image(job.target, image)
     else:
         sys.stdout.buffer.write(image_files.encode_image(image, format and image_files.FORMATS[f".{format}"]))
     seconds = round(time.perf_counter() - start, 3)
-    height, width, channels = photo.shape
-    size = {"height": height, "width": width, "channels": channels, "bits": 8 * photo.itemsize}
-    reference = photo if protocol.degradation else job.reference and image_files.read_image(job.reference).pixels
+    if job.reference:
+        reference = image_files.read_image(job.reference).pixels
     scores = {} if reference is None else protocol.scores(reference, output)
     if job.error_map:
         image_files.write_error_map(job.error_map, photo_scores.error_levels(reference, output))

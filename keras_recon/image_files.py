@@ -168,6 +168,7 @@ def _encode_png(array, image):
     }
     metadata = {kind: np.frombuffer(data, "uint8") for kind, data in metadata.items() if data}
     _, data = cv2.imencodeWithMetadata(".png", array, list(metadata), list(metadata.values()))
+    del array  # as large as the photo
     return data.tobytes()
 
 
