@@ -26,6 +26,7 @@ def test_it_needs_a_model(tmp_path, capsys):
 @pytest.fixture
 def server(tmp_path):
     """Address of a demo with the model `group/tiny`."""
+    pytest.importorskip("gradio", reason="in the extra `demo`")
     model = ViTReconstructor(**TINY)
     model.adapt(random_images(20, 16, 16, 3))
     (tmp_path / "group" / "tiny").mkdir(parents=True)
@@ -44,7 +45,7 @@ def server(tmp_path):
         "0.1",
     ]
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path / "uploads")}
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen([sys.executable, demo.__file__, *options], env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
         while True:
@@ -62,7 +63,6 @@ def server(tmp_path):
 
 @pytest.mark.slow
 def test_a_photo_is_dropped_degraded_and_reconstructed_in_a_browser(tmp_path, server):
-    pytest.importorskip("gradio", reason="in the extra `demo`")
     sync_api = pytest.importorskip("playwright.sync_api", reason="drives the browser")
     if not shutil.which("chromium"):
         pytest.skip("there is no chromium")
