@@ -10,7 +10,6 @@ from train_vit import SMOKE, ViTConfig
 class MAEConfig(ViTConfig):
     """A training run of a masked `keras_recon.models.ViTReconstructor`."""
 
-    latent_dim: int = setting(48, "latent values per patch; what the decoder knows of a visible one")
     mask_ratio: float = setting(0.75, "share of the patches that is hidden, above 0 and below 1")
     normalize_target: bool = setting(False, "predict patches of mean 0 and standard deviation 1")
 

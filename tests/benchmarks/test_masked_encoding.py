@@ -28,6 +28,7 @@ def test_counted_operations_are_those_of_the_graph(mask_ratio):
     assert masked_encoding.forward_flops(model) == count
 
 
+@pytest.mark.slow
 def test_the_script_measures_and_writes(tmp_path, capsys):
     output = tmp_path / "speed.json"
     options = ["--image-size", "16", "--patch-size", "4", "--mask-ratios", "0.75", "--batch-size", "2"]

