@@ -37,7 +37,7 @@ def biharmonic(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
 
 def mean_patch(model, images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """The mean patch of the model's training in place of hidden ones."""
-    patch = keras.ops.convert_to_numpy(model.linear.mean).reshape(model.patch_size, model.patch_size, -1)
+    patch = keras.ops.convert_to_numpy(model.linear.output_mean).reshape(model.patch_size, model.patch_size, -1)
     rows, columns, _ = model.latent_shape
     return np.where(hidden[..., None], np.tile(patch, (rows, columns, 1)), images)
 
