@@ -22,7 +22,7 @@ def finished_run(folder, model, seed=0):
     """A run's folder as training leaves it, of a model that is PCA and noise."""
     model.adapt(IMAGES)
     rng = np.random.default_rng(seed)
-    model.linear.output_mean.assign(model.linear.mean + rng.normal(0, 0.01, model.linear.mean.shape))
+    model.linear.output_mean.assign(model.linear.output_mean + rng.normal(0, 0.01, model.linear.output_mean.shape))
     folder.mkdir()
     model.save(folder / "model.keras")
     config = {"data": "sample", "steps_per_epoch": 10, "seed": seed, "run_name": folder.name}
