@@ -34,16 +34,7 @@ def server(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        demo.__file__,
-        "--saved-models",
-        tmp_path,
-        "--port",
-        str(port),
-        "--max-megapixels",
-        "0.1",
-    ]
+    options = ["--saved-models", tmp_path, "--port", str(port), "--max-megapixels", "0.1"]
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path / "uploads")}
     process = subprocess.Popen([sys.executable, demo.__file__, *options], env=environment)
     address = f"http://127.0.0.1:{port}"
