@@ -42,7 +42,7 @@ class StopAfter(keras.callbacks.Callback):
         self.running = epoch
 
 
-@pytest.mark.parametrize("ema", [False, True])
+@pytest.mark.parametrize("ema", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_restored_run_ends_with_the_same_weights(tmp_path, ema):
     options = {"use_ema": True, "ema_momentum": 0.8} if ema else {}
 

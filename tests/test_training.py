@@ -84,6 +84,7 @@ def test_tensorboard_has_the_curves(tmp_path):
     assert "reconstructions" in tags[""]
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights(tmp_path):
     runs = []
     for name in ("a", "b"):

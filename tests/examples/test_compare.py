@@ -116,6 +116,7 @@ def test_help_and_mistakes_are_answered_before_the_heavy_imports():
     check_answers_before_the_heavy_imports("compare", "vit --patch-size no")
 
 
+@pytest.mark.slow
 def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):
     arguments = [VIT, CONV, *SMALL, *where(tmp_path)]
     unfinished: Job = compare.parse(arguments)[1][1]  # as killed before its first epoch ended
@@ -152,8 +153,8 @@ def test_a_denoising_run_and_its_comparison(tmp_path):
     report = json.loads((tmp_path / "models" / "noisy" / "metrics.json").read_text())
     results = report["results"]
     assert results["input"]["psnr"] == pytest.approx(-20 * np.log10(25 / 255), abs=0.1)
-    # All values of a patch: PCA gives the noisy image back, clipped, and there the network starts.
-    assert results["pca"]["psnr"] == pytest.approx(results["input"]["psnr"], abs=0.6)
+    # All values of a patch: the best linear map removes much of the noise already, and there the network starts.
+    assert results["pca"]["psnr"] > results["input"]["psnr"] + 4
     assert results["model"]["psnr"] > results["pca"]["psnr"] - 0.1
     compare.main([str(tmp_path / "models" / "noisy"), *where(tmp_path)])
     content = json.loads((tmp_path / "models" / "comparison" / "comparison.json").read_text())
