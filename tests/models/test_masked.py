@@ -180,7 +180,7 @@ def test_compiled_training_compares_hidden_patches_alone_and_learns_them(config)
     # Of a quarter of the patches, the input itself is the output.
     assert np.mean(errors.reshape(64, 4, 4, 4, 4, 3).max((2, 4, 5)) < 1e-6) == 0.25
     model.optimizer.learning_rate = 1e-2
-    assert model.fit(images, images, epochs=80, **options).history["loss"][-1] < 0.5 * logs["loss"][0]
+    assert model.fit(images, images, epochs=60, **options).history["loss"][-1] < 0.7 * logs["loss"][0]
 
 
 @pytest.mark.parametrize(
