@@ -29,7 +29,8 @@ def export_model(
     `reconstruct_bytes` take whole photos, see `keras_recon.serving.photo_signatures`.
 
     `onnx` and `litert` are `serve`, with any batch size, for ONNX Runtime and LiteRT. They need
-    `pip install "keras_recon[export]"` and the TensorFlow backend; onnx needs a float32 model, and fails on keras-hub's ViT.
+    `pip install "keras_recon[export]"` and the TensorFlow backend; onnx needs a float32 model, and fails on
+    keras-hub's ViT.
 
     Every file is loaded again and compared with `model` on `images`, see `keras_recon.parity.certify`. If one of them
     differs too much, nothing is written.
