@@ -28,20 +28,21 @@ def training_batches(
     crops = RandomCrops(photos, image_shape[:2], seed)
     per_epoch = steps_per_epoch * batch_size
 
-    def pair(position):
+    def crop(position):
         epoch, index = divmod(int(position), per_epoch)
         clean = crops(epoch, index)
         if degradation is None:
-            return clean, clean
-        return degradation(clean, np.random.default_rng((seed, 2, epoch, index))), clean  # `crops` has streams 0 and 1
+            return [clean]
+        return [degradation(clean, np.random.default_rng((seed, 2, epoch, index))), clean]  # `crops` has streams 0, 1
 
     def tensors(position):
         # A pure function, so tf.data may run it in parallel and ahead of time under op determinism too.
-        images = tf.numpy_function(pair, [position], [tf.float32, tf.float32], stateful=False)
+        kinds = [tf.float32] * (1 if degradation is None else 2)
+        images = tf.numpy_function(crop, [position], kinds, stateful=False)
         return tuple(tf.ensure_shape(image, image_shape) for image in images)
 
     positions = tf.data.Dataset.range(initial_epoch * per_epoch, epochs * per_epoch)
-    return positions.map(tensors, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return _pairs(positions.map(tensors, tf.data.AUTOTUNE), batch_size)
 
 
 def validation_batches(
@@ -57,8 +58,8 @@ def validation_batches(
     """
     room = VALIDATION_BYTES // (4 * math.prod(image_shape))
     clean = grid_crops(photos, image_shape[:2], max(image_shape[:2]), max(1, min(limit, room)))
-    images = tf.data.Dataset.from_tensor_slices((degrade(clean, degradation), clean))
-    return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    images = (clean,) if degradation is None else (degrade(clean, degradation), clean)
+    return _pairs(tf.data.Dataset.from_tensor_slices(images), batch_size)
 
 
 def spread(batches: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -66,3 +67,8 @@ def spread(batches: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray
     pairs = list(batches.unbatch().as_numpy_iterator())
     chosen = np.linspace(0, len(pairs), min(count, len(pairs)), endpoint=False).astype(int)
     return tuple(np.stack(images) for images in zip(*(pairs[i] for i in chosen)))
+
+
+def _pairs(images: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Batches of (degraded, clean) pairs; a clean image alone, which is in memory once, is both."""
+    return images.batch(batch_size).map(lambda *batch: (batch[0], batch[-1])).prefetch(tf.data.AUTOTUNE)

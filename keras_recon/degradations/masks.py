@@ -25,7 +25,28 @@ class Mask(Degradation):
 
 
 @dataclass(frozen=True)
-class PatchMask(Mask):
+class _MaskOfPatches(Mask):
+    """Hides whole patches: the cells of the grid that a subclass draws."""
+
+    ratio: float
+    patch_size: int = 8
+
+    def __post_init__(self):
+        require(is_number(self.ratio, 0, 1), "ratio", "a number from 0 to 1", self.ratio)
+        require(is_number(self.patch_size, 1, kind=int), "patch_size", "a whole number from 1", self.patch_size)
+
+    def mask(self, shape, rng):
+        height, width = shape[:2]
+        grid = self._grid(-(-height // self.patch_size), -(-width // self.patch_size), rng)
+        return grid.repeat(self.patch_size, axis=0).repeat(self.patch_size, axis=1)[:height, :width]
+
+    def _grid(self, rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
+        """Boolean (rows, columns), True where a patch is hidden."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PatchMask(_MaskOfPatches):
     """Hides patches at random, as in "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022).
 
     Args:
@@ -34,20 +55,14 @@ class PatchMask(Mask):
     """
 
     name: ClassVar = "mask"
-    ratio: float
-    patch_size: int = 8
 
-    def __post_init__(self):
-        _require_patches(self.ratio, self.patch_size)
-
-    def mask(self, shape, rng):
-        rows, columns = _grid_shape(shape, self.patch_size)
+    def _grid(self, rows, columns, rng):
         hidden = np.arange(rows * columns) < round(self.ratio * rows * columns)
-        return _enlarge(rng.permutation(hidden).reshape(rows, columns), self.patch_size, shape)
+        return rng.permutation(hidden).reshape(rows, columns)
 
 
 @dataclass(frozen=True)
-class BlockMask(Mask):
+class BlockMask(_MaskOfPatches):
     """Hides one rectangle of patches, about as wide as high up to a factor of two, at a random place.
 
     Args:
@@ -56,14 +71,8 @@ class BlockMask(Mask):
     """
 
     name: ClassVar = "block"
-    ratio: float
-    patch_size: int = 8
 
-    def __post_init__(self):
-        _require_patches(self.ratio, self.patch_size)
-
-    def mask(self, shape, rng):
-        rows, columns = _grid_shape(shape, self.patch_size)
+    def _grid(self, rows, columns, rng):
         area = self.ratio * rows * columns
         height = round(math.sqrt(area) * 2 ** rng.uniform(-0.5, 0.5))
         height = min(max(height, math.ceil(area / columns), 1), rows)
@@ -71,7 +80,7 @@ class BlockMask(Mask):
         top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
         grid = np.zeros((rows, columns), bool)
         grid[top : top + height, left : left + width] = True
-        return _enlarge(grid, self.patch_size, shape)
+        return grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,17 +151,3 @@ def _segments(height, width, rng):
             length = np.clip(rng.normal(step, step / 2), 0, 2 * step)
             start, end = end, np.clip(end + length * np.array([np.cos(angle), np.sin(angle)]), 0, corner)
             yield start, end, brush
-
-
-def _require_patches(ratio, patch_size):
-    require(is_number(ratio, 0, 1), "ratio", "a number from 0 to 1", ratio)
-    require(is_number(patch_size, 1, kind=int), "patch_size", "a whole number from 1", patch_size)
-
-
-def _grid_shape(shape, patch_size) -> tuple[int, int]:
-    return -(-shape[0] // patch_size), -(-shape[1] // patch_size)
-
-
-def _enlarge(grid, patch_size, shape):
-    """A grid of patches as (height, width) pixels."""
-    return grid.repeat(patch_size, axis=0).repeat(patch_size, axis=1)[: shape[0], : shape[1]]

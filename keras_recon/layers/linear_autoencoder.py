@@ -48,8 +48,8 @@ class LinearAutoencoder(keras.layers.Layer):
         return self.decode(self.encode(patches))
 
     def fit(self, patches: np.ndarray, clean: np.ndarray | None = None):
-        """Set the weights by `patches` (n, values) and, where these are degraded, the `clean` ones; in float64."""
-        if clean is None:
+        """Set the weights by `patches` (n, values) and the `clean` ones, if these are others; in float64."""
+        if clean is None or np.array_equal(patches, clean):
             mean, components, deviations = principal_components(patches, self.latent_dim)
             encoder = components.T
         else:

@@ -175,8 +175,7 @@ class Reconstructor(keras.Model):
             missing -= patches[-1].shape[1]
             if not missing:
                 break
-        degraded, clean = np.concatenate(patches, axis=1)
-        self.linear.fit(clean) if np.array_equal(degraded, clean) else self.linear.fit(degraded, clean)
+        self.linear.fit(*np.concatenate(patches, axis=1))
 
     def get_config(self):
         return {

@@ -63,6 +63,12 @@ class MaskedReconstructor(Reconstructor):
         self.normalize_target = normalize_target
         self.seed = seed
 
+    def features(self, images, visible=None, training=None):
+        """Features of all patches, or (batch, num_visible, values) of those with the numbers `visible`."""
+        patches = patchify(images, self.patch_size)  # (batch, rows, columns, patch_values)
+        # About zero mean and unit variance.
+        return self.encoder(4.0 * patches - 2.0, visible, training=training)
+
     def encode(self, images, patch_mask=None, training=None):
         """Latents (batch, *latent_shape) of images (batch, *image_shape).
 
@@ -71,9 +77,9 @@ class MaskedReconstructor(Reconstructor):
         """
         if patch_mask is None:
             return super().encode(images, training=training)
-        patches = patchify(images, self.patch_size)
         visible = masking.visible_indices(patch_mask, self._count_visible(patch_mask))
-        features = self.encoder(4.0 * patches - 2.0, visible, training=training)  # (batch, num_visible, hidden_dim)
+        features = self.features(images, visible, training=training)  # (batch, num_visible, hidden_dim)
+        patches = patchify(images, self.patch_size)
         patches = ops.reshape(patches, (-1, patches.shape[1] * patches.shape[2], patches.shape[3]))
         return self.mask_token(self.patch_latents(masking.take_tokens(patches, visible), features), patch_mask)
 

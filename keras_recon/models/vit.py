@@ -2,7 +2,7 @@ import typing
 
 import keras
 
-from keras_recon.layers import Transformer, TransformerDecoder, patchify
+from keras_recon.layers import Transformer, TransformerDecoder
 from keras_recon.models.masked import MaskedReconstructor
 
 SIZES = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
@@ -102,10 +102,6 @@ class ViTReconstructor(MaskedReconstructor):
         self.drop_path_rate = drop_path_rate
         self.position_embedding = position_embedding
         self.build()
-
-    def features(self, images, training=None):
-        patches = patchify(images, self.patch_size)  # (batch, rows, columns, patch_values)
-        return self.encoder(4.0 * patches - 2.0, training=training)  # about zero mean and unit variance
 
     def get_config(self):
         return {
