@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from settings import parse, run, setting
+from launch import run
+from settings import parse, setting
 from train_vit import SMOKE, ViTConfig
 
 

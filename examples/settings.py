@@ -4,10 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import re
-import shutil
-import sys
 import types
 import typing
 from dataclasses import MISSING, dataclass, field
@@ -33,7 +30,9 @@ TRAINING_OPTIONS = (
     "weight_decay",
     "ema_momentum",
     "backbone_scale",
+    "on_divergence",
 )
+RESUME_MAY_CHANGE = ("on_divergence",)
 # What a number must be, where a configuration has it.
 LIMITS = (
     ("at least 1", lambda x: x >= 1, ("batch_size", "epochs", "steps_per_epoch", "patch_size", "latent_dim")),
@@ -63,6 +62,11 @@ class RunConfig:
     )
     loss: str = setting("mse", "mse, l1, charbonnier, ssim or a mix such as charbonnier+0.2*ssim")
     precision: str = setting("float32", "Keras dtype policy", choices=PRECISIONS)
+    on_divergence: str = setting(
+        "stop",
+        "what follows when the loss explodes: stop, or rollback to the last backup, at half the learning rate",
+        choices=("stop", "rollback"),
+    )
     seed: int = setting(0, "seed of weights, crops and dropout")
     run_name: str | None = setting(None, "name of the run's folders; model and time of day if not given")
     saved_models: str = setting("saved_models", "folder of the runs' results")
@@ -120,64 +124,15 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, smo
         if not isinstance(saved, dict) or saved.keys() != {f.name for f in dataclasses.fields(config_class)}:
             parser.error(f"--resume must find the whole config.json of a run of this script. Received: {path}")
         for name, value in given.items():
-            if saved.get(name, value) != value:
+            if saved.get(name, value) != value and name not in RESUME_MAY_CHANGE:
                 parser.error(f"--resume keeps the run's settings: {name}={saved[name]!r}. Received: {name}={value!r}")
-        config = config_class(**saved)
+        config = config_class(**{**saved, **{name: given[name] for name in RESUME_MAY_CHANGE if name in given}})
         if (config.run_dir / "metrics.json").exists():
             parser.error(f"the run {config.run_name!r} is finished: there is nothing to resume")
     elif path.exists():
         parser.error(f"the run {config.run_name!r} exists: choose another --run-name, or --resume it")
     _check(parser, config)
     return config, resume
-
-
-def run(config: RunConfig, resume: bool, build_model):
-    """Train the model `build_model(keras_recon.models)` as `config` says, write the run's folders, print what came out.
-
-    A ValueError or RuntimeError until the training is over is printed and ends the process with status 2; a run without
-    a finished epoch then leaves no folders. A run that is killed leaves what `--resume` goes on from.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
-
-    import keras  # from here on imports take seconds
-    import tensorflow as tf
-
-    from keras_recon import data, degradations, files, losses, models, report, training
-
-    options = dataclasses.asdict(config)
-    shared = {"run_dir": config.run_dir, "log_dir": config.log_dir, "config": options}
-    made = [folder for folder in (config.run_dir, config.log_dir) if not folder.exists()]
-    try:
-        keras.utils.set_random_seed(config.seed)
-        losses.from_string(config.loss)
-        if config.degradation is not None:
-            shared["degradation"] = degradations.from_string(config.degradation)
-        keras.config.set_dtype_policy(config.precision)
-        photos = data.load_photos(config.data, config.channels, config.data_dir)
-        model = build_model(models)
-        if not resume:
-            files.write_json(config.run_dir / "config.json", options)
-        chosen = {name: options[name] for name in TRAINING_OPTIONS if name in options}
-        training.train(model, *photos, **shared, **chosen)
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        log = config.run_dir / "log.csv"
-        if config.run_dir in made and not (log.exists() and log.stat().st_size):  # no epoch to go on from
-            for folder in made:
-                shutil.rmtree(folder, ignore_errors=True)
-        # tf.data tells of an unreadable photo by a whole traceback.
-        inner = isinstance(error, tf.errors.OpError) and re.search("ValueError: (.+)", str(error))
-        print(f"error: {inner[1] if inner else error}", file=sys.stderr)
-        sys.exit(2)
-    results = report.finish_run(model, *photos, **shared)
-    shutil.rmtree(config.run_dir / "training")
-    print(f"\n{report.results_table(results)}\n")
-    for path in sorted(config.run_dir.glob("[!.]*")):
-        print(path)
-    print(f"tensorboard --logdir {config.logs}")
-    if keras.backend.backend() == "torch":
-        print("No SavedModel from the torch backend; the .keras file exports under TensorFlow:")
-        print(f"KERAS_BACKEND=tensorflow python {Path(__file__).with_name('export.py')} {config.run_dir}")
-    return model
 
 
 def add_setting(parser, f):

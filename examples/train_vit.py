@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from settings import RunConfig, parse, run, setting
+from launch import run
+from settings import RunConfig, parse, setting
 
 
 @dataclass(frozen=True)

@@ -8,45 +8,6 @@ from keras import ops
 ERROR_GAIN = 5.0
 
 
-class TrainingBackup(keras.callbacks.Callback):
-    """Keeps the whole training state (weights, optimizer, seeds) as of the last finished epoch.
-
-    `keras.callbacks.BackupAndRestore` writes weights and epoch number to two files, so that a kill between the two
-    resumes the wrong epoch; and it writes them before the callbacks behind it have seen the epoch's end. Here the
-    epoch is in the file's name, and the file is written when the next epoch begins.
-
-    Args:
-        directory: where `epoch-<finished epochs>.weights.h5` stands.
-    """
-
-    def __init__(self, directory: Path):
-        super().__init__()
-        self.directory = Path(directory)
-        self._finished = None
-
-    def _backups(self) -> list[tuple[int, Path]]:
-        paths = self.directory.glob("epoch-*.weights.h5")
-        return sorted((int(path.name.split(".")[0].removeprefix("epoch-")), path) for path in paths)
-
-    def restore(self, model: keras.Model) -> int:
-        """Load the backup into a compiled model, if there is one; the number of finished epochs."""
-        epoch, path = (self._backups() or [(0, None)])[-1]
-        if path:
-            model.optimizer.build(model.trainable_variables)
-            model.load_weights(path)
-        return epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self._finished:
-            older = self._backups()
-            self.model.save_weights(self.directory / f"epoch-{epoch}.weights.h5")
-            for _, path in older:
-                path.unlink()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._finished = epoch + 1
-
-
 class GradualUnfreezing(keras.callbacks.Callback):
     """Frees a pretrained backbone from its last block to its first, one more after every `epochs_per_block` epochs.
 

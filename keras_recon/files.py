@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +10,17 @@ from pathlib import Path
 def replacing(path: str | Path):
     """A temporary path beside `path`, same file type, that takes its name if the block ends without an error.
 
-    A killed process never leaves half a file (or folder) under the final name. A folder that stands there is replaced.
+    A killed process never leaves half a file (or folder) under the final name, and a full disk leaves what was there. A
+    folder that stands there is replaced. An OSError names `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if temporary.is_file():  # on the disk before it has its name: machines are cut off, too
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         if path.is_dir():  # a folder cannot be replaced in one step: the old one makes way by renaming too
             old = path.with_name(f"{temporary.name}.old")
             path.replace(old)
@@ -23,6 +28,8 @@ def replacing(path: str | Path):
             shutil.rmtree(old)
         else:
             temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, f"Cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
@@ -34,3 +41,12 @@ def write_json(path: str | Path, content: dict):
     """Write `content` as indented JSON, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def remove_temporaries(folder: Path):
+    """Remove what killed processes left of `replacing` in a folder and its subfolders; none may write there now."""
+    for path in [path for path in folder.rglob(".*") if re.match(r"\.\d+\.", path.name)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

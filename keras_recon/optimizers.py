@@ -8,7 +8,8 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
 
     A variable at depth d of D is updated at `learning_rate * scale * decay^(D - d)`, the layer-wise decay of "ULMFiT"
     (Howard and Ruder, 2018) and "BEiT" (Bao et al., 2022). Variables without a depth, the new ones, take the learning
-    rate as it is. The variable `frozen_below` holds the depth below which nothing moves, 0 at first.
+    rate as it is. The variable `frozen_below` holds the depth below which nothing moves, 0 at first; the variable
+    `rate_scale`, 1 at first, scales the learning rate of all.
 
     Args:
         depths: depth by the path of the variable; 0 is what comes before the first block.
@@ -26,9 +27,14 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
     def build(self, variables):
         if not self.built:
             self.frozen_below = self.add_variable((), "zeros", dtype="int32", name="frozen_below")
+            self.rate_scale = self.add_variable((), "ones", dtype="float32", name="rate_scale")
             self._depths = [self.depths.get(variable.path) for variable in variables]
             self._top = max(self.depths.values(), default=0)
         super().build(variables)
+
+    def _get_current_learning_rate(self):  # updates, weight decay and logs take it from here
+        rate = super()._get_current_learning_rate()
+        return rate * self.rate_scale if self.built else rate
 
     def update_step(self, gradient, variable, learning_rate):
         depth = self._depths[self._get_variable_index(variable)]

@@ -1,17 +1,22 @@
 import csv
+import sys
 from pathlib import Path
 
 import keras
+from keras import ops
 
 from keras_recon import data, losses, metrics
-from keras_recon.callbacks import GradualUnfreezing, RunSummary, SwapEMAWeights, Throughput, TrainingBackup
+from keras_recon.callbacks import GradualUnfreezing, RunSummary, SwapEMAWeights, Throughput
 from keras_recon.degradations import Degradation
 from keras_recon.files import replacing
 from keras_recon.models import Reconstructor
 from keras_recon.models.finetuning import parse_strategy
 from keras_recon.optimizers import LayerwiseAdamW
+from keras_recon.resumption import check_unchanged
+from keras_recon.safeguards import Diverged, EndOnSignal, HaltOnDivergence, TrainingBackup
 
 XLA_MIN_STEPS = 300  # it begins 10 s later and takes a fifth less time a step
+LEAST_RATE_SCALE = 1 / 16  # lower than this, the learning rate is not what is wrong
 
 
 def compile_model(
@@ -80,6 +85,7 @@ def train(
     config: dict,
     degradation: Degradation | None = None,
     ema_momentum: float = 0.0,
+    on_divergence: str = "stop",
     **compile_options,
 ):
     """Train to the weights with the best validation PSNR, from the start or from where a killed run stopped.
@@ -95,59 +101,100 @@ def train(
         seed: of the crops and their degradation.
         config: settings to show in TensorBoard.
         degradation: what the model learns to undo; None for reconstruction.
+        on_divergence: `"stop"`, or `"rollback"`: to go back an epoch or two and on at half the learning rate, up to
+            four times.
         ema_momentum, **compile_options: see `compile_model`.
+
+    Raises:
+        Diverged: the loss is no number or has risen a hundredfold; the best weights so far stand in
+            `run_dir / "training"`.
+        Interrupted: SIGTERM or SIGINT came; the steps so far are backed up.
+        ValueError: an option is wrong, or the run began with another model or other photos.
     """
     if degradation and model.mask_ratio:  # what is visible is pasted into its output, and would be degraded there
         raise ValueError(f"A masked model must have no degradation. Received: degradation={degradation}")
-    compile_model(model, total_steps=epochs * steps_per_epoch, ema_momentum=ema_momentum, **compile_options)
+    if on_divergence not in ("stop", "rollback"):
+        raise ValueError(f"`on_divergence` must be 'stop' or 'rollback'. Received: on_divergence={on_divergence!r}")
+    total_steps = epochs * steps_per_epoch
+    compile_model(model, total_steps=total_steps, ema_momentum=ema_momentum, **compile_options)
     state = run_dir / "training"
     state.mkdir(parents=True, exist_ok=True)
-    backup = TrainingBackup(state)
-    initial_epoch = backup.restore(model)
+    check_unchanged(state / "began.json", model, training, validation)
+    backup = TrainingBackup(state, steps_per_epoch)
+    restored = backup.restore(model)
     crops = (training, model.image_shape, batch_size, steps_per_epoch)
-    if model.linear_path and not initial_epoch:
+    if model.linear_path and not restored:
         model.adapt(data.training_batches(*crops, epochs=1, seed=seed, degradation=degradation))
     strategy, number = parse_strategy(model.strategy)
     validation_batches = data.validation_batches(validation, model.image_shape, batch_size, degradation=degradation)
     degraded, clean = data.spread(validation_batches, 6)
-    log = run_dir / "log.csv"
-    best = state / "best.weights.h5"
-    model.fit(
-        data.training_batches(*crops, epochs=epochs, seed=seed, initial_epoch=initial_epoch, degradation=degradation),
-        validation_data=validation_batches,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        initial_epoch=initial_epoch,
-        shuffle=False,  # the data set is in its order already
-        callbacks=[
-            keras.callbacks.TerminateOnNaN(raise_error=True),  # or it would be validated and saved as the best
-            Throughput(batch_size),  # adds to the logs that the callbacks below write
-            *([GradualUnfreezing(int(number), max(model.feature_layers))] if strategy == "gradual" else []),
-            *([SwapEMAWeights()] if ema_momentum else []),  # before the callbacks that draw and save
-            keras.callbacks.TensorBoard(log_dir, write_graph=False),
-            RunSummary(log_dir, config, (model.visible_part(degraded), clean)),
-            keras.callbacks.ModelCheckpoint(
-                best,
-                monitor="val_psnr",
-                mode="max",
-                save_best_only=True,
-                save_weights_only=True,
-                initial_value_threshold=_resume_log(log, initial_epoch),
-            ),
-            keras.callbacks.CSVLogger(log, append=initial_epoch > 0),
-            backup,  # last: an epoch is finished when every other callback has seen its end
-        ],
-    )
+    best, log = state / "best.weights.h5", run_dir / "log.csv"
+    signals = EndOnSignal(backup)
+    callbacks = [
+        Throughput(batch_size),  # adds to the logs that the callbacks below write
+        *([GradualUnfreezing(int(number), max(model.feature_layers))] if strategy == "gradual" else []),
+        *([SwapEMAWeights()] if ema_momentum else []),  # before the callbacks that draw and save
+        keras.callbacks.TensorBoard(log_dir, write_graph=False),
+        RunSummary(log_dir, config, (model.visible_part(degraded), clean)),
+        keras.callbacks.ModelCheckpoint(
+            best,
+            monitor="val_psnr",
+            mode="max",
+            save_best_only=True,
+            save_weights_only=True,
+            initial_value_threshold=_resume_log(log, backup.steps // steps_per_epoch),
+        ),
+        keras.callbacks.CSVLogger(log, append=True),
+        backup,  # an epoch is finished when every callback above has seen its end
+        HaltOnDivergence(backup, lambda step: data.photos_of_step(*crops, seed, step - 1)),
+        signals,  # last: what diverged is not backed up
+    ]
+    unfinished = backup.steps < total_steps
+    while backup.steps < total_steps:  # once, unless it begins inside an epoch or rolls back
+        epoch, done = divmod(backup.steps, steps_per_epoch)
+        try:
+            with signals:
+                model.fit(
+                    data.training_batches(
+                        *crops, epochs=epochs, seed=seed, first_step=backup.steps, degradation=degradation
+                    ),
+                    validation_data=validation_batches,
+                    epochs=epoch + 1 if done else epochs,
+                    steps_per_epoch=steps_per_epoch - done,
+                    initial_epoch=epoch,
+                    shuffle=False,  # the data set is in its order already
+                    callbacks=callbacks,
+                )
+        except Diverged as error:
+            if on_divergence == "stop" or not _roll_back(model, backup):
+                raise
+            _resume_log(log, backup.steps // steps_per_epoch)
+            print(f"\n{error}: back to step {backup.steps}, at half the learning rate", file=sys.stderr)
+    if unfinished:
+        backup.save()
     model.load_weights(best)
+
+
+def _roll_back(model: Reconstructor, backup: TrainingBackup) -> bool:
+    """Restore the older backup and halve the learning rate from there on; False if it has been halved enough."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under mixed_float16
+    scale = float(ops.convert_to_numpy(optimizer.rate_scale)) / 2
+    if scale < LEAST_RATE_SCALE:
+        return False
+    backup.restore(model, oldest=True)
+    optimizer.rate_scale.assign(scale)
+    backup.save()  # for a run that is killed from here on
+    return True
 
 
 def _resume_log(path: Path, epochs: int) -> float | None:
     """Cut the log to the epochs that a resumed run has behind it; the best validation PSNR among them."""
     if not epochs:
+        path.unlink(missing_ok=True)
         return None
     with open(path, newline="") as file:
         reader = csv.DictReader(file)
-        rows = [row for row in reader if int(row["epoch"]) < epochs]
+        rows = list(reader)[:epochs]  # one an epoch
     with replacing(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, reader.fieldnames)
         writer.writeheader()

@@ -8,71 +8,19 @@ from keras import ops
 from models.test_vit import TINY
 
 from keras_recon import models
-from keras_recon.callbacks import RunSummary, SwapEMAWeights, Throughput, TrainingBackup, log_final
+from keras_recon.callbacks import RunSummary, SwapEMAWeights, Throughput, log_final
 
 IMAGES = random_images(16, 16, 16, 3)
 
 
 def compiled(**options):
-    model = models.ViTReconstructor(**TINY, dropout_rate=0.1)
+    model = models.ViTReconstructor(**TINY)
     model.compile(keras.optimizers.Adam(1e-3, **options), "mse")
     return model
 
 
 def fit(model, callbacks, **options):
     model.fit(IMAGES, IMAGES, batch_size=4, shuffle=False, verbose=0, callbacks=callbacks, **options)
-
-
-def weights(model):
-    return [ops.convert_to_numpy(w) for w in model.weights]
-
-
-class StopAfter(keras.callbacks.Callback):
-    """Ends a run in the middle of an epoch, as a kill does."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if self.running == self.epoch and batch == 2:
-            raise KeyboardInterrupt
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.running = epoch
-
-
-@pytest.mark.parametrize("ema", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_restored_run_ends_with_the_same_weights(tmp_path, ema):
-    options = {"use_ema": True, "ema_momentum": 0.8} if ema else {}
-
-    def callbacks(backup):
-        return [*([SwapEMAWeights()] if ema else []), backup]
-
-    whole = compiled(**options)
-    start = [np.array(w) for w in whole.get_weights()]  # torch gives views that training writes to
-    seeds = [np.array(ops.convert_to_numpy(s)) for s in whole._seed_states()]
-    fit(whole, callbacks(TrainingBackup(tmp_path / "whole")), epochs=5)
-
-    def fresh():
-        model = compiled(**options)
-        model.set_weights(start)
-        for state, seed in zip(model._seed_states(), seeds):
-            state.assign(seed)
-        return model
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(fresh(), [*callbacks(TrainingBackup(tmp_path / "killed")), StopAfter(3)], epochs=5)
-    assert [p.name for p in (tmp_path / "killed").iterdir()] == ["epoch-3.weights.h5"]
-    resumed, backup = fresh(), TrainingBackup(tmp_path / "killed")
-    assert backup.restore(resumed) == 3
-    fit(resumed, callbacks(backup), epochs=5, initial_epoch=3)
-    for a, b in zip(weights(whole), weights(resumed)):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_nothing_to_restore(tmp_path):
-    assert TrainingBackup(tmp_path / "missing").restore(compiled()) == 0
 
 
 def test_callbacks_behind_it_see_the_average():

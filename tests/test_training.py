@@ -11,6 +11,7 @@ from models.tiny_backbones import tiny_backbone
 
 from keras_recon import models, training
 from keras_recon.callbacks import GradualUnfreezing
+from keras_recon.safeguards import Diverged
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 OPTIONS = {"learning_rate": 1e-3, "warmup_steps": 2, "loss": "mse"}
@@ -97,9 +98,25 @@ def test_same_seed_same_weights(tmp_path):
 
 
 def test_divergence_is_said(tmp_path):
-    with pytest.raises(RuntimeError, match="NaN or Inf loss"):
+    with pytest.raises(Diverged, match=r"the loss came to \w+ in step \d, epoch 1, of [0-5], [0-5]"):
         run(tmp_path, model(), learning_rate=1e30)
     assert not list(tmp_path.rglob("best*"))
+    with pytest.raises(ValueError, match="on_divergence='go on'"):
+        run(tmp_path, model(), on_divergence="go on")
+
+
+def test_rolling_back_goes_on_at_a_lower_rate(tmp_path, capsys):
+    options = {"learning_rate": 3.0, "warmup_steps": 4}
+    keras.utils.set_random_seed(0)
+    with pytest.raises(Diverged):
+        run(tmp_path / "stop", model(linear_path=False), **options)
+    keras.utils.set_random_seed(0)
+    vit = model(linear_path=False)
+    run(tmp_path / "rollback", vit, **options, on_divergence="rollback")
+    assert ": back to step 0, at half the learning rate" in capsys.readouterr().err
+    assert float(ops.convert_to_numpy(vit.optimizer.rate_scale)) in (0.5, 0.25, 0.125)
+    with open(tmp_path / "rollback" / "log.csv", newline="") as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("precision", POLICIES[1:])

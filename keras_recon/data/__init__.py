@@ -1,6 +1,6 @@
 from keras_recon.data.crops import RandomCrops, grid_crops
 from keras_recon.data.photos import Photos, read_photo
-from keras_recon.data.pipeline import spread, training_batches, validation_batches
+from keras_recon.data.pipeline import photos_of_step, spread, training_batches, validation_batches
 from keras_recon.data.sources import folder_photos, load_photos
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "folder_photos",
     "grid_crops",
     "load_photos",
+    "photos_of_step",
     "read_photo",
     "spread",
     "training_batches",

@@ -27,10 +27,14 @@ class RandomCrops:
     def _permutation(self, epoch, visit):
         return np.random.default_rng((self.seed, 0, epoch, visit)).permutation(len(self.photos))
 
+    def photo(self, epoch: int, index: int) -> int:
+        """The number of the photo that crop `index` of `epoch` is cut from."""
+        visit, position = divmod(index, len(self.photos))
+        return self._permutation(epoch, visit)[position]
+
     def __call__(self, epoch: int, index: int) -> np.ndarray:
         """Crop `index` of `epoch`, float32 (height, width, channels) in [0, 1]."""
-        visit, position = divmod(index, len(self.photos))
-        photo = cover(self.photos[self._permutation(epoch, visit)[position]], self.size)
+        photo = cover(self.photos[self.photo(epoch, index)], self.size)
         rng = np.random.default_rng((self.seed, 1, epoch, index))
         top, left = (rng.integers(0, have - want + 1) for have, want in zip(photo.shape, self.size))
         crop = photo[top : top + self.size[0], left : left + self.size[1]]

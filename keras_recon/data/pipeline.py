@@ -17,12 +17,12 @@ def training_batches(
     steps_per_epoch: int,
     epochs: int,
     seed: int,
-    initial_epoch: int = 0,
+    first_step: int = 0,
     degradation: Degradation | None = None,
 ) -> tf.data.Dataset:
-    """`steps_per_epoch` batches for each epoch from `initial_epoch` to `epochs`, (degraded, clean) pairs of crops.
+    """The batches of `epochs` epochs from `first_step` on, (degraded, clean) pairs of crops; for each step one.
 
-    Batch k of an epoch is the same whatever the epoch that the data set starts at, so that a resumed run sees the
+    The batch of a step is the same whatever the step that the data set starts at, so that a resumed run sees the
     batches that an uninterrupted one would have seen. Without a degradation both of a pair are the clean crop.
     """
     crops = RandomCrops(photos, image_shape[:2], seed)
@@ -41,8 +41,17 @@ def training_batches(
         images = tf.numpy_function(crop, [position], kinds, stateful=False)
         return tuple(tf.ensure_shape(image, image_shape) for image in images)
 
-    positions = tf.data.Dataset.range(initial_epoch * per_epoch, epochs * per_epoch)
+    positions = tf.data.Dataset.range(first_step * batch_size, epochs * per_epoch)
     return _pairs(positions.map(tensors, tf.data.AUTOTUNE), batch_size)
+
+
+def photos_of_step(
+    photos: Photos, image_shape, batch_size: int, steps_per_epoch: int, seed: int, step: int
+) -> list[str]:
+    """The photos that the batch of a step of `training_batches` is cut from, as `photos.keys` names them, sorted."""
+    crops = RandomCrops(photos, image_shape[:2], seed)
+    epoch, step = divmod(step, steps_per_epoch)
+    return sorted({str(photos.keys[crops.photo(epoch, step * batch_size + i)]) for i in range(batch_size)})
 
 
 def validation_batches(

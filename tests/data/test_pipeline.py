@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from keras_recon import degradations
-from keras_recon.data import Photos, RandomCrops, load_photos, spread, training_batches, validation_batches
+from keras_recon.data import (
+    Photos,
+    RandomCrops,
+    load_photos,
+    photos_of_step,
+    spread,
+    training_batches,
+    validation_batches,
+)
 
 SHAPE = (16, 16, 3)
 
@@ -30,9 +38,18 @@ def test_batches_are_the_crops_in_order(photos):
 def test_resuming_gives_the_batches_of_an_uninterrupted_run(photos):
     options = {"batch_size": 4, "steps_per_epoch": 3, "epochs": 4, "seed": 1}
     whole = arrays(training_batches(photos[0], SHAPE, **options))
-    rest = arrays(training_batches(photos[0], SHAPE, **options, initial_epoch=2))
-    np.testing.assert_array_equal(whole[6:], rest)
+    rest = arrays(training_batches(photos[0], SHAPE, **options, first_step=4))
+    np.testing.assert_array_equal(whole[4:], rest)  # from the middle of an epoch
     assert not np.array_equal(whole[0], whole[3])  # the epochs differ
+
+
+def test_the_photos_of_a_step_are_those_of_its_crops():
+    images = [np.full((16, 16, 3), i, "uint8") for i in range(7)]
+    photos = Photos([f"{i}.png" for i in range(7)], lambda name: images[int(name[0])])
+    options = {"batch_size": 4, "steps_per_epoch": 3, "seed": 1}
+    for step, (_, clean) in enumerate(arrays(training_batches(photos, SHAPE, **options, epochs=2))):
+        names = {f"{round(255 * crop.mean())}.png" for crop in clean}
+        assert photos_of_step(photos, SHAPE, **options, step=step) == sorted(names)
 
 
 @pytest.mark.parametrize("text", ["noise:0-50", "mask:0.5", "strokes:0.3", "motion:5+downsample:2+jpeg:30"])
@@ -46,7 +63,8 @@ def test_degraded_batches_are_direct_calls_bit_for_bit_and_their_clean_ones_as_e
         epoch, step = divmod(i, 3)
         rngs = [np.random.default_rng((1, 2, epoch, 4 * step + k)) for k in range(4)]
         np.testing.assert_array_equal(degraded, [degradation(*pair) for pair in zip(clean, rngs)])
-    resumed = arrays(training_batches(photos[0], SHAPE, **options, initial_epoch=2, degradation=degradation))
+    options["first_step"] = 6
+    resumed = arrays(training_batches(photos[0], SHAPE, **options, degradation=degradation))
     np.testing.assert_array_equal(batches[6:], resumed)
 
 
