@@ -139,13 +139,15 @@ def compare(plan: Plan, runs: dict[str, list[Path]]):
     text = shared["degradation"]
     try:
         degradation = None if text is None else degradations.from_string(text)
-        training, validation = data.load_photos(shared["data"], shared["channels"], shared["data_dir"])
+        training, validation = data.load_photos(shared["data"], shared["channels"], shared["data_dir"], "skip")
         validation = data.validation_batches(validation, shape, BATCH, degradation=degradation)
         validation = list(validation.as_numpy_iterator())
         if args.eval:
-            photos = data.folder_photos(args.eval, channels=shared["channels"])
-            parts = [data.grid_crops(data.Photos([key], photos.read), shape[:2], args.stride) for key in photos.keys]
-            source, unit = f"{args.eval}, every {args.stride} pixels", "photos"
+            photos = data.folder_photos(args.eval, channels=shared["channels"], on_bad="skip")
+            parts = list(data.photo_grids(photos, shape[:2], args.stride))
+            source, unit = f"{len(parts)} photos of {args.eval}, every {args.stride} pixels", "photos"
+            if photos.bad:
+                print(f"warning: {len(photos.bad)} photos could not be used: {', '.join(photos.bad)}", file=sys.stderr)
         else:
             parts = [clean[None] for _, batch in validation for clean in batch]
             source, unit = "the validation photos, by which the weights of the best epoch were chosen", "crops"

@@ -60,7 +60,7 @@ def _train(config, resume, build_model, made):
         if config.degradation is not None:
             shared["degradation"] = degradations.from_string(config.degradation)
         keras.config.set_dtype_policy(config.precision)
-        photos = data.load_photos(config.data, config.channels, config.data_dir)
+        photos = data.load_photos(config.data, config.channels, config.data_dir, config.on_bad_image)
         model = build_model(models)
         if not resume:
             files.write_json(config.run_dir / "config.json", options)

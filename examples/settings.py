@@ -32,7 +32,7 @@ TRAINING_OPTIONS = (
     "backbone_scale",
     "on_divergence",
 )
-RESUME_MAY_CHANGE = ("on_divergence",)
+RESUME_MAY_CHANGE = ("on_bad_image", "on_divergence")
 # What a number must be, where a configuration has it.
 LIMITS = (
     ("at least 1", lambda x: x >= 1, ("batch_size", "epochs", "steps_per_epoch", "patch_size", "latent_dim")),
@@ -50,6 +50,7 @@ class RunConfig:
     data_dir: str | None = setting(None, "folder of TensorFlow Datasets")
     image_size: str = setting("64", "height and width of the crops in pixels, as 64 or 64x96")
     channels: int = setting(3, "1 (gray), 3 (RGB) or 4 (RGBA)", choices=(1, 3, 4))
+    on_bad_image: str = setting("skip", "what is done about images that cannot be read", choices=("skip", "error"))
     batch_size: int = setting(32, "images per step")
     epochs: int = setting(6, "epochs; each ends with a validation")
     steps_per_epoch: int = setting(100, "training steps per epoch")

@@ -1,6 +1,8 @@
 """Image files with what a photo carries beside its pixels."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +24,26 @@ FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
-# What a broken file raises in Pillow; a ValueError, where pixels are of another range.
-UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError, ValueError)
+# What is read, in Pillow's words. Whatever a file is called, Pillow would take it for any of its 40 formats, and start
+# Ghostscript for some.
+READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 WITH_16_BITS = ("PNG", "TIFF")
 WITH_ALPHA = ("PNG", "WEBP", "TIFF")
 LOSSY = {"quality": 95, "subsampling": 0}  # JPEG and WebP; the latter has no full colour resolution
 COLOR_SPACES = {1: b"GRAY", 3: b"RGB "}  # in the words of an ICC profile, by the channels of the pixels
+
+
+class BadImage(ValueError):
+    """An image that cannot be used, in one sentence; `reason` is the part that does not name it."""
+
+    def __init__(self, reason: str, name: str | Path | None = None):
+        self.reason = " ".join(reason.split())
+        super().__init__(f"Cannot read the image{'' if name is None else f' {shown(name)}'}: {self.reason}")
+
+
+def shown(name: str | Path) -> str:
+    """A name as it is, or quoted if it has line breaks or bytes that are no text."""
+    return str(name) if str(name).isprintable() else repr(str(name))
 
 
 @dataclass
@@ -53,16 +69,11 @@ def read_image(source: str | Path | bytes) -> ImageFile:
     """Decode the first frame of an image file, or of its bytes, upright by its EXIF orientation.
 
     16 bits per channel stay 16 bits. Palettes, CMYK and other colours become RGB, single bits and floats gray of 8
-    bits. What cannot be read raises a ValueError.
+    bits. What cannot be read raises a BadImage, see `open_image`.
     """
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        with Image.open(file) as image:
-            deep = ";16" in str(image.tile)  # Pillow would keep 8 bits of its colours
-            array, gray = (_decode_16_bits if deep else _decode_8_bits)(image, source)
-    except (*UNREADABLE, cv2.error) as error:
-        name = "" if isinstance(source, bytes) else f" {source}"
-        raise ValueError(f"Cannot read the image{name}: {error}") from error
+    with open_image(source) as image:
+        deep = ";16" in str(image.tile)  # Pillow would keep 8 bits of its colours
+        array, gray = (_decode_16_bits if deep else _decode_8_bits)(image, source)
     pixels = array[..., : 1 if gray else 3]
     return ImageFile(
         pixels,
@@ -71,6 +82,23 @@ def read_image(source: str | Path | bytes) -> ImageFile:
         exif=image.info.get("exif"),
         format=image.format if image.format in FORMATS.values() else "PNG",
     )
+
+
+@contextmanager
+def open_image(source: str | Path | bytes) -> Iterator[Image.Image]:
+    """A file, or its bytes, as a Pillow image. Whatever decoding it in the block raises becomes a BadImage.
+
+    Images of more than twice `PIL.Image.MAX_IMAGE_PIXELS` (179 million pixels, if it is as Pillow has it) are refused
+    by their header.
+    """
+    is_bytes = isinstance(source, bytes)
+    try:
+        with Image.open(io.BytesIO(source) if is_bytes else source, formats=READABLE) as image:
+            yield image
+    except Exception as error:  # broken files take decoders to errors of any kind
+        known = isinstance(error, (OSError, ValueError)) and str(error)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        raise BadImage(reason, None if is_bytes else source) from error
 
 
 def encode_image(image: ImageFile, format: str | None = None) -> bytes:
@@ -146,8 +174,8 @@ def _decode_16_bits(image, source):
     """The same, uint16."""
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     array = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
-    if array is None:
-        raise ValueError("OpenCV cannot decode it")
+    if array is None or array.dtype != np.uint16:
+        raise ValueError("OpenCV cannot decode it to 16 bits")
     gray = image.mode[0] == "I" or "LA;" in str(image.tile)
     # OpenCV turns a TIFF by itself.
     orientation = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -157,6 +185,8 @@ def _decode_16_bits(image, source):
         plane.getexif()[ExifTags.Base.Orientation] = orientation
         ImageOps.exif_transpose(plane, in_place=True)
     array = np.dstack([np.asarray(plane) for plane in planes])
+    if array.shape[:2] != (image.height, image.width):
+        raise ValueError(f"OpenCV and Pillow read different sizes, {array.shape[:2]} and {image.size[::-1]}")
     return array[..., [2, 1, 0, 3][: array.shape[2]] if array.shape[2] > 1 else [0]], gray  # OpenCV has BGR
 
 

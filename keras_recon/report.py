@@ -2,6 +2,7 @@ import csv
 import math
 import os
 import platform
+import sys
 from pathlib import Path
 
 import keras
@@ -26,6 +27,8 @@ def finish_run(
     degradation: Degradation | None = None,
 ) -> dict[str, dict]:
     """Write what a finished run leaves: the model, the SavedModel and their certificate, figures and pictures.
+
+    Photos that could not be used are listed in `bad_images.json`, and counted in a line on stderr.
 
     Args:
         model: trained.
@@ -71,9 +74,11 @@ def finish_run(
     else:
         outputs = keras.ops.convert_to_numpy(model(degraded, training=False))
         figures.save_reconstructions(run_dir / "reconstructions.png", degraded, clean, outputs)
+    bad = _write_bad_images(run_dir / "bad_images.json", training, validation)
     count = sum(len(clean) for _, clean in validation_batches)
     protocol = {
         "data": config["data"],
+        **({"bad images": bad} if bad else {}),
         "crops": f"{count} validation crops of {model.image_shape}, on a fixed grid",
         "degradation": str(degradation) if degradation else "none",
         "pixels": "float in [0, 1], outputs clipped, not quantised",
@@ -90,6 +95,19 @@ def finish_run(
     log_final(log_dir, scores)
     write_json(run_dir / "metrics.json", {"results": results, "protocol": protocol})  # last: it says "finished"
     return results
+
+
+def _write_bad_images(path: Path, training: data.Photos, validation: data.Photos) -> str:
+    """List the photos that could not be used, and why; how many, in words, or nothing."""
+    parts = {"training": training, "validation": validation}
+    count, total = (sum(len(n) for n in numbers) for numbers in zip(*((p.bad, p.keys) for p in parts.values())))
+    if not count:
+        return ""
+    text = f"{count} of {total} could not be used and were left out"
+    bad = {part: [{"path": n, "reason": reason} for n, reason in p.bad.items()] for part, p in parts.items()}
+    write_json(path, {"count": count, "photos": total, **bad})
+    print(f"warning: {text}, see {path}", file=sys.stderr)
+    return text
 
 
 def _mask_protocol(model) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import keras
@@ -20,7 +21,7 @@ def check_unchanged(path: Path, model: Reconstructor, training: Photos, validati
     """
     facts = _flat("model", keras.saving.serialize_keras_object(model)["config"])
     for part, photos in (("training", training), ("validation", validation)):
-        names = hashlib.sha256("\0".join(map(str, photos.keys)).encode()).hexdigest()
+        names = hashlib.sha256(os.fsencode("\0".join(map(str, photos.keys)))).hexdigest()
         facts |= {f"number of {part} photos": len(photos), f"hash of the {part} photos' names": names}
     facts = json.loads(json.dumps(facts))  # tuples become lists
     if not path.exists():

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from keras_recon.files import replacing, write_json
+from keras_recon.files import remove_temporaries, replacing, require_room, write_json
 
 
 def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
@@ -32,6 +32,30 @@ def test_a_folder_replaces_a_folder(tmp_path):
             temporary.mkdir()
             (temporary / name).touch()
     assert [p.name for p in tmp_path.rglob("*")] == ["folder", "new"]
+
+
+def test_an_error_names_the_path(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OSError, match=r"Cannot write .*file/below: Not a directory"),
+        replacing(tmp_path / "file/below"),
+    ):
+        pass
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    for name in (".12.a.json", "deep/.3.savedmodel/variables/index", ".hidden", "deep/.4.b.old", "12.a.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    remove_temporaries(tmp_path)
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {".hidden", "12.a.json"}
+
+
+def test_room_is_asked_for_and_left_free(tmp_path):
+    require_room(tmp_path / "weights", 10_000)
+    with pytest.raises(OSError):
+        require_room(tmp_path / "weights", 2**62)
+    assert not list(tmp_path.iterdir())
 
 
 def test_json(tmp_path):

@@ -1,4 +1,4 @@
-from keras_recon.data.crops import RandomCrops, grid_crops
+from keras_recon.data.crops import RandomCrops, grid_crops, photo_grids
 from keras_recon.data.photos import Photos, read_photo
 from keras_recon.data.pipeline import photos_of_step, spread, training_batches, validation_batches
 from keras_recon.data.sources import folder_photos, load_photos
@@ -9,6 +9,7 @@ __all__ = [
     "folder_photos",
     "grid_crops",
     "load_photos",
+    "photo_grids",
     "photos_of_step",
     "read_photo",
     "spread",

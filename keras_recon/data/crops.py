@@ -1,19 +1,27 @@
-from functools import lru_cache
+import math
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from itertools import pairwise
 
 import numpy as np
 
 from keras_recon.data.photos import Photos
 from keras_recon.degradations.reduction import resize_bicubic
+from keras_recon.image_files import BadImage
 from keras_recon.pixels import to_float
+
+MAX_ENLARGEMENT = 8
+MAX_LENGTH = 16  # of an enlarged photo, in crops: one of 8 rows and a million columns would take gigabytes
 
 
 class RandomCrops:
     """Random crops, flipped left-right half of the time; `crops(epoch, index)` is a pure function of its arguments.
 
-    Every photo is used once before any is used again; the order is a new permutation each time.
+    Every photo is used once before any is used again; the order is a new permutation each time. In the place of a bad
+    photo comes the one behind it in that order, whichever thread met it first and when.
 
     Args:
-        photos: where the crops come from. A photo smaller than the crop is enlarged (bicubic) to cover it.
+        photos: where the crops come from. A photo smaller than the crop is enlarged to cover it, see `cover`.
         size: (height, width) of the crops.
         seed: any integer from 0.
     """
@@ -27,14 +35,19 @@ class RandomCrops:
     def _permutation(self, epoch, visit):
         return np.random.default_rng((self.seed, 0, epoch, visit)).permutation(len(self.photos))
 
-    def photo(self, epoch: int, index: int) -> int:
-        """The number of the photo that crop `index` of `epoch` is cut from."""
+    def _candidates(self, epoch, index):
         visit, position = divmod(index, len(self.photos))
-        return self._permutation(epoch, visit)[position]
+        order = self._permutation(epoch, visit)
+        return (order[(position + i) % len(order)] for i in range(len(order)))
+
+    def photo(self, epoch: int, index: int) -> str:
+        """The name of the photo that crop `index` of `epoch` was cut from."""
+        names = (str(self.photos.keys[i]) for i in self._candidates(epoch, index))
+        return next(name for name in names if name not in self.photos.bad)
 
     def __call__(self, epoch: int, index: int) -> np.ndarray:
         """Crop `index` of `epoch`, float32 (height, width, channels) in [0, 1]."""
-        photo = cover(self.photos[self.photo(epoch, index)], self.size)
+        photo = self.photos.first_good(self._candidates(epoch, index), partial(cover, size=self.size))
         rng = np.random.default_rng((self.seed, 1, epoch, index))
         top, left = (rng.integers(0, have - want + 1) for have, want in zip(photo.shape, self.size))
         crop = photo[top : top + self.size[0], left : left + self.size[1]]
@@ -42,25 +55,31 @@ class RandomCrops:
 
 
 def grid_crops(photos: Photos, size: tuple[int, int], stride: int, limit: int | None = None) -> np.ndarray:
-    """Crops on a fixed grid from the top left corner of every photo, float32 (crops, height, width, channels).
+    """The crops of `photo_grids` in one array, float32 (crops, height, width, channels)."""
+    return np.concatenate(list(photo_grids(photos, size, stride, limit)))
+
+
+def photo_grids(photos: Photos, size: tuple[int, int], stride: int, limit: int | None = None) -> Iterator[np.ndarray]:
+    """Crops on a fixed grid from the top left corner of every photo, float32 (crops, height, width, channels) of each.
+
+    A bad photo has none; under a limit the next photo that would be left out takes its place.
 
     Args:
-        photos: where the crops come from. A photo smaller than the crop is enlarged (bicubic) to cover it.
+        photos: where the crops come from. A photo smaller than the crop is enlarged to cover it, see `cover`.
         size: (height, width) of the crops.
         stride: pixels between the corners of neighbouring crops.
         limit: at most so many crops, spread evenly over the photos and over each photo's grid; None for all.
     """
     chosen = range(len(photos)) if limit is None else _spread(len(photos), limit)
     per_photo = None if limit is None else limit // len(chosen)
-    crops = []
-    for i in chosen:
-        photo = cover(photos[i], size)
+    for start, end in pairwise([*chosen, len(photos)]):
+        photo = photos.first_good(range(start, end), partial(cover, size=size))
+        if photo is None:
+            continue
         rows, columns = (range(0, have - want + 1, stride) for have, want in zip(photo.shape, size))
         corners = [(top, left) for top in rows for left in columns]
-        for corner in _spread(len(corners), per_photo or len(corners)):
-            top, left = corners[corner]
-            crops.append(to_float(photo[top : top + size[0], left : left + size[1]]))
-    return np.stack(crops)
+        corners = [corners[i] for i in _spread(len(corners), per_photo or len(corners))]
+        yield np.stack([to_float(photo[top : top + size[0], left : left + size[1]]) for top, left in corners])
 
 
 def _spread(count: int, limit: int) -> list[int]:
@@ -68,9 +87,21 @@ def _spread(count: int, limit: int) -> list[int]:
 
 
 def cover(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The photo, enlarged (bicubic, aspect ratio kept) if it does not cover `size` (height, width)."""
+    """The photo, enlarged (bicubic, aspect ratio kept) if it does not cover `size` (height, width).
+
+    The middle of one that would then be longer than 16 crops is kept. A `BadImage` tells of one that needs more than an
+    8-fold enlargement.
+    """
     scale = max(want / have for want, have in zip(size, photo.shape))
     if scale <= 1:
         return photo
+    if scale > MAX_ENLARGEMENT:
+        raise BadImage(
+            f"{photo.shape[0]}x{photo.shape[1]} pixels are too few for crops of {size[0]}x{size[1]}, "
+            f"which may enlarge a photo {MAX_ENLARGEMENT} times (height x width)"
+        )
+    kept = [min(have, math.ceil(MAX_LENGTH * want / scale)) for want, have in zip(size, photo.shape)]
+    top, left = ((have - keep) // 2 for have, keep in zip(photo.shape, kept))
+    photo = photo[top : top + kept[0], left : left + kept[1]]
     enlarged = [max(want, round(have * scale)) for want, have in zip(size, photo.shape)]
     return np.clip(resize_bicubic(to_float(photo), enlarged), 0.0, 1.0)

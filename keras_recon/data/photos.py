@@ -1,26 +1,41 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from keras_recon.image_files import UNREADABLE
+from keras_recon.image_files import BadImage, open_image, shown
 from keras_recon.pixels import to_channels
+
+MAX_BAD_SHARE = 0.5
+REPRESENTATIVE = 1000  # so many photos tell of any number
+POLICIES = ("skip", "error")
 
 
 class Photos(Sequence):
     """Random access to photographs: `photos[i]` is decoded, (height, width, channels), uint8 or float in [0, 1].
 
     Args:
-        keys: what tells the photos apart: file names, numbers.
-        read: `read(key)` decodes a photo.
+        keys: what tells the photos apart: paths, names, numbers.
+        read: `read(key)` decodes a photo; a `BadImage` tells that it cannot.
         cache_bytes: decoded photos stay in memory up to so many bytes in all; the others are decoded each time.
+        on_bad: what `first_good` does about bad photos: "skip" or "error".
+
+    Attributes:
+        bad: why each bad photo that was met is not used, by its key as text.
     """
 
-    def __init__(self, keys: Sequence, read: Callable[..., np.ndarray], cache_bytes: int = 2**29):
+    def __init__(
+        self, keys: Sequence, read: Callable[..., np.ndarray], cache_bytes: int = 2**29, on_bad: str = "error"
+    ):
+        if on_bad not in POLICIES:
+            raise ValueError(f"`on_bad` must be one of {POLICIES}. Received: on_bad={on_bad!r}")
         self.keys = keys
         self.read = read
+        self.on_bad = on_bad
+        self.bad = {}
+        self._good = set()
         self._cache = {}
         self._lock = Lock()
         self._room = cache_bytes
@@ -38,11 +53,45 @@ class Photos(Sequence):
                     self._cache[index] = photo
         return photo
 
+    def first_good(self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
+        """`prepare(photo)` of the first photo that can be used; None if there is none.
+
+        A photo is bad if `read` or `prepare` raises a `BadImage`: it is not tried again. A ValueError tells of the
+        first one under the policy "error", and under "skip" that more than half of the photos are bad.
+        """
+        for index in indices:
+            if str(self.keys[index]) not in self.bad:
+                try:
+                    prepared = prepare(self[index])
+                except BadImage as error:
+                    self.reject(self.keys[index], error.reason)
+                else:
+                    self._good.add(int(index))
+                    return prepared
+            self._check_share()
+        return None
+
+    def reject(self, key, reason: str):
+        """Take a photo for bad."""
+        if self.on_bad == "error":
+            raise ValueError(str(BadImage(reason, key)))  # by its plain name it comes out of tf.data
+        self.bad[str(key)] = reason
+        self._check_share()
+
+    def _check_share(self):
+        tried = len(self.bad) + len(self._good)
+        if len(self.bad) > MAX_BAD_SHARE * min(len(self), max(tried, REPRESENTATIVE)):
+            name, reason = next(iter(self.bad.items()))
+            raise ValueError(
+                f"{len(self.bad)} of {tried} photos that were tried, {len(self)} in all, cannot be used, which is more "
+                f"than {MAX_BAD_SHARE:.0%}, such as {shown(name)}: {reason}"
+            )
+
 
 def read_photo(path: str | Path, channels: int) -> np.ndarray:
-    """Decode the first frame of an image file to uint8 (height, width, channels), upright by its EXIF orientation."""
-    try:
-        with Image.open(path) as image:
-            return to_channels(ImageOps.exif_transpose(image), channels)
-    except UNREADABLE as error:
-        raise ValueError(f"Cannot read the image {path}: {error}") from error
+    """Decode the first frame of an image file to uint8 (height, width, channels), upright by its EXIF orientation.
+
+    What cannot be read raises a `BadImage`, see `keras_recon.image_files.open_image`.
+    """
+    with open_image(path) as image:
+        return to_channels(ImageOps.exif_transpose(image), channels)

@@ -48,10 +48,10 @@ def training_batches(
 def photos_of_step(
     photos: Photos, image_shape, batch_size: int, steps_per_epoch: int, seed: int, step: int
 ) -> list[str]:
-    """The photos that the batch of a step of `training_batches` is cut from, as `photos.keys` names them, sorted."""
+    """The names of the photos that the batch of a step of `training_batches` was cut from, sorted."""
     crops = RandomCrops(photos, image_shape[:2], seed)
     epoch, step = divmod(step, steps_per_epoch)
-    return sorted({str(photos.keys[crops.photo(epoch, step * batch_size + i)]) for i in range(batch_size)})
+    return sorted({crops.photo(epoch, step * batch_size + i) for i in range(batch_size)})
 
 
 def validation_batches(

@@ -1,4 +1,5 @@
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ SAMPLE_TRAIN = (
 SAMPLE_VALIDATION = ("camera", "coffee", "rocket")
 
 
-def load_photos(data, channels: int = 3, data_dir: str | None = None) -> tuple[Photos, Photos]:
+def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: str = "error") -> tuple[Photos, Photos]:
     """Training and validation photographs of a source.
 
     Args:
@@ -32,54 +33,78 @@ def load_photos(data, channels: int = 3, data_dir: str | None = None) -> tuple[P
             (height, width, channels), uint8 or float in [0, 1].
         channels: 1, 3 or 4; files are converted, arrays must have them.
         data_dir: where TensorFlow Datasets keeps its data; its own default if None.
+        on_bad: what is done about files that cannot be used: "skip" or "error", see `Photos`.
     """
     if not isinstance(data, (str, Path)):
         return tuple(_array_photos(images, channels) for images in data)
     if channels not in MODES:
         raise ValueError(f"`channels` of image files must be one of {list(MODES)}. Received: channels={channels}")
     if data == "sample":
-        return _sample_photos(SAMPLE_TRAIN, channels), _sample_photos(SAMPLE_VALIDATION, channels)
+        return tuple(_sample_photos(names, channels) for names in (SAMPLE_TRAIN, SAMPLE_VALIDATION))
     if str(data).startswith("tfds:"):
         from keras_recon.data.tfds import load_tfds  # tensorflow-datasets takes a second to import
 
-        return load_tfds(str(data).removeprefix("tfds:"), channels, data_dir)
-    return load_folder(Path(data), channels)
+        return load_tfds(str(data).removeprefix("tfds:"), channels, data_dir, on_bad)
+    return load_folder(Path(data), channels, on_bad)
 
 
-def load_folder(folder: Path, channels: int = 3) -> tuple[Photos, Photos]:
+def load_folder(folder: Path, channels: int = 3, on_bad: str = "error") -> tuple[Photos, Photos]:
     """Training and validation photographs of a folder, searched recursively.
 
     The split is the folder's own where it has `train/` and `val/`; otherwise one photo in ten, chosen by a hash of its
     path inside the folder, is for validation, so that adding a file never moves another one.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # that of pathlib raises errors for paths that are too long or barred
         raise ValueError(f"`data` must be 'sample', 'tfds:NAME' or a folder of images. Received: data={str(folder)!r}")
-    if (folder / "train").is_dir() and (folder / "val").is_dir():
-        return folder_photos(folder / "train", channels=channels), folder_photos(folder / "val", channels=channels)
-    return folder_photos(folder, False, channels), folder_photos(folder, True, channels)
+    rest = (channels, on_bad)
+    if os.path.isdir(folder / "train") and os.path.isdir(folder / "val"):
+        return folder_photos(folder / "train", None, *rest), folder_photos(folder / "val", None, *rest)
+    return folder_photos(folder, False, *rest), folder_photos(folder, True, *rest)
 
 
-def folder_photos(folder: Path, validation: bool | None = None, channels: int = 3) -> Photos:
+def folder_photos(folder: Path, validation: bool | None = None, channels: int = 3, on_bad: str = "error") -> Photos:
     """The photographs of a folder, searched recursively: all, or the part for validation or for training.
 
-    Hidden files and folders, whose names start with a dot, are left out.
+    Hidden files and folders, whose names start with a dot, are left out. Links to files are followed, those to folders
+    are not. A link that leads nowhere is a bad photo, and so is a folder that cannot be searched.
     """
-    paths = (p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-    names = sorted(p.relative_to(folder).as_posix() for p in paths)
-    names = [name for name in names if "/." not in f"/{name}"]
+    names, barred = _walk(folder)
+    part = {None: "", True: " for validation", False: " for training"}[validation]
     if validation is not None:
         names = [name for name in names if _is_validation(name) == validation]
     if not names:
-        part = {None: "image", True: "image for validation", False: "image for training"}[validation]
         raise ValueError(
-            f"Found no {part} in {folder}; expected some of {sorted(EXTENSIONS)}"
-            + (", or the subfolders train/ and val/" if validation is not None else "")
+            f"Found no image{part} in {folder}; expected some of {sorted(EXTENSIONS)}"
+            + (", or the subfolders train/ and val/" if part else "")
         )
-    return Photos(names, lambda name: read_photo(folder / name, channels))
+    photos = Photos(names, lambda name: read_photo(folder / name, channels), on_bad=on_bad)
+    for name, reason in barred.items():
+        photos.reject(name, reason)
+    return photos
+
+
+def _walk(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The image files below a folder, sorted, and what cannot be searched or read there, with the reason."""
+    names, barred = [], {}
+
+    def bar(error):
+        barred[os.path.relpath(error.filename, folder)] = error.strerror
+
+    for root, folders, files in os.walk(folder, onerror=bar):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in files:
+            if not file.startswith(".") and Path(file).suffix.lower() in EXTENSIONS:
+                path = os.path.join(root, file)
+                name = os.path.relpath(path, folder)
+                if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe would wait for its writer
+                    barred[name] = "is no regular file"
+                else:
+                    names.append(name)
+    return sorted(names), barred
 
 
 def _is_validation(name: str) -> bool:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 10 == 0
+    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:4], "big") % 10 == 0
 
 
 def _sample_photos(names: tuple[str, ...], channels: int) -> Photos:

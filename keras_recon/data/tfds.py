@@ -10,7 +10,9 @@ from keras_recon.pixels import to_channels
 VALIDATION_SPLITS = ("validation", "val", "test")
 
 
-def load_tfds(name: str, channels: int = 3, data_dir: str | None = None) -> tuple[Photos, Photos]:
+def load_tfds(
+    name: str, channels: int = 3, data_dir: str | None = None, on_bad: str = "error"
+) -> tuple[Photos, Photos]:
     """Training and validation images of a TensorFlow Dataset, downloaded and prepared if `data_dir` lacks it.
 
     Training takes the split `train`; validation the first of `validation`, `val` and `test` that there is, else the
@@ -31,15 +33,15 @@ def load_tfds(name: str, channels: int = 3, data_dir: str | None = None) -> tupl
             f"Could not prepare tfds:{name}; do it where there is a network (`tfds build {name}`) and pass that folder "
             f"as `data_dir`. Received: data_dir={data_dir!r}, {type(error).__name__}: {error}"
         ) from error
-    train = _split(builder, "train", channels)
+    train = _split(builder, "train", channels, on_bad)
     for split in VALIDATION_SPLITS:
         if split in builder.info.splits:
-            return train, _split(builder, split, channels)
+            return train, _split(builder, split, channels, on_bad)
     cut = len(train) - max(1, len(train) // 10)
-    return Photos(train.keys[:cut], train.read), Photos(train.keys[cut:], train.read)
+    return tuple(Photos(keys, train.read, on_bad=on_bad) for keys in (train.keys[:cut], train.keys[cut:]))
 
 
-def _split(builder, split: str, channels: int) -> Photos:
+def _split(builder, split: str, channels: int, on_bad: str) -> Photos:
     if split not in builder.info.splits:
         raise ValueError(f"tfds:{builder.name} must have the split {split!r}. Received: {list(builder.info.splits)}")
     features = builder.info.features
@@ -49,7 +51,7 @@ def _split(builder, split: str, channels: int) -> Photos:
     else:
         read = builder.as_data_source(split).__getitem__
     count = builder.info.splits[split].num_examples
-    return Photos(range(count), lambda i: to_channels(read(i)[key], channels))
+    return Photos(range(count), lambda i: to_channels(read(i)[key], channels), on_bad=on_bad)
 
 
 def _image_key(builder) -> str:

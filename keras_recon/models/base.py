@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon.files import replacing
+from keras_recon.files import replacing, require_room
 from keras_recon.layers import LinearAutoencoder, patchify, unpatchify
 
 MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
@@ -202,6 +202,9 @@ class Reconstructor(keras.Model):
         if not overwrite or max_shard_size:  # shards are several files
             return super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
         with replacing(filepath) as temporary:
+            # HDF5 takes the process down where the disk is full, so it is asked before; 4 KiB for the names of each.
+            variables = [*self.variables, *(self.optimizer.variables if self.optimizer else [])]
+            require_room(temporary, sum(4096 + math.prod(v.shape) * 8 for v in variables))
             super().save_weights(temporary)
 
     # Keras does not save the seed generators of dropout; a resumed run needs them to draw what it would have drawn.

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_recon.data import Photos, read_photo
+from keras_recon.data import Photos, RandomCrops, grid_crops, photo_grids, read_photo
+from keras_recon.image_files import BadImage
 
 
 @pytest.fixture
@@ -93,3 +94,46 @@ def test_decoded_photos_are_kept_up_to_the_limit():
     for _ in range(10):
         list(photos)
     assert len(reads) == 2 + 2 * 10
+
+
+def reading(broken):
+    def read(key):
+        if key in broken:
+            raise BadImage("torn", key)
+        return np.full((16, 16, 3), ord(key), "uint8")
+
+    return read
+
+
+def test_a_bad_photo_is_replaced_by_the_next_one_whenever_it_is_met():
+    photos = Photos("abcdefgh", reading("cf"), on_bad="skip")
+    crops = RandomCrops(photos, (8, 8), seed=3)
+    forward = [crops(epoch, i) for epoch in range(2) for i in range(8)]
+    assert photos.bad == {"c": "torn", "f": "torn"}
+    fresh = RandomCrops(Photos("abcdefgh", reading("cf"), on_bad="skip"), (8, 8), seed=3)
+    backward = [fresh(epoch, i) for epoch in reversed(range(2)) for i in reversed(range(8))]
+    np.testing.assert_array_equal(forward, backward[::-1])
+    whole = RandomCrops(Photos("abcdefgh", reading("")), (8, 8), seed=3)
+    for i, crop in enumerate(forward):
+        epoch, index = divmod(i, 8)
+        assert crops.photo(epoch, index) == chr(round(crop.mean() * 255))
+        if whole.photo(epoch, index) not in "cf":  # the others stay where they were
+            np.testing.assert_array_equal(crop, whole(epoch, index))
+
+
+def test_bad_photos_are_an_error_where_that_is_asked_for_or_where_most_are_bad():
+    with pytest.raises(ValueError, match="Cannot read the image c: torn"):
+        grid_crops(Photos("abc", reading("c")), (8, 8), 8)
+    assert len(grid_crops(Photos("abcd", reading("bc"), on_bad="skip"), (8, 8), 16)) == 2
+    with pytest.raises(ValueError, match=r"3 of \d photos .* more than 50%, such as .: torn"):
+        grid_crops(Photos("abcde", reading("bce"), on_bad="skip"), (8, 8), 16)
+    with pytest.raises(ValueError, match="on_bad='ignore'"):
+        Photos("abc", reading(""), on_bad="ignore")
+
+
+def test_a_photo_that_is_too_small_is_bad_and_a_long_one_takes_little_memory():
+    shapes = {"dot": (1, 1, 3), "line": (1, 10_000, 3), "strip": (8, 1_000_000, 3), "square": (64, 64, 3)}
+    photos = Photos(list(shapes), lambda key: np.zeros(shapes[key], "uint8"), on_bad="skip")
+    assert sum(len(part) for part in photo_grids(photos, (64, 64), 64)) == 16 + 1
+    assert list(photos.bad) == ["dot", "line"]
+    assert photos.bad["line"].startswith("1x10000 pixels are too few for crops of 64x64")
