@@ -33,8 +33,8 @@ def replacing(path: str | Path):
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        elif temporary.exists():
+            temporary.unlink()
 
 
 def require_room(path: Path, size: int):

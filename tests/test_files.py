@@ -36,10 +36,7 @@ def test_a_folder_replaces_a_folder(tmp_path):
 
 def test_an_error_names_the_path(tmp_path):
     (tmp_path / "file").touch()
-    with (
-        pytest.raises(OSError, match=r"Cannot write .*file/below: Not a directory"),
-        replacing(tmp_path / "file/below"),
-    ):
+    with pytest.raises(OSError, match=r"Cannot write .*/file/below: "), replacing(tmp_path / "file" / "below"):
         pass
 
 

@@ -137,7 +137,7 @@ def test_what_may_not_be_read_is_named(dirty):
     os.seteuid(65534 if me == 0 else me)  # to root nothing is barred
     try:
         photos = folder_photos(dirty / "val", on_bad="skip")
-        with pytest.raises(ValueError, match="0.png: .*Permission denied"):
+        with pytest.raises(ValueError, match=r"0\.png: .*Permission denied"):
             read_photo(dirty / "val" / "0.png", 3)
     finally:
         os.seteuid(me)
