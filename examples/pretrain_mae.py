@@ -11,6 +11,10 @@ from train_vit import SMOKE, ViTConfig
 class MAEConfig(ViTConfig):
     """A training run of a masked `keras_recon.models.ViTReconstructor`."""
 
+    # Hidden patches are far from the mean patch, where a linear path would start, and its heads move slowly.
+    linear_path: bool = setting(False, "linear autoencoder beside the network, fitted by PCA before the training")
+    learning_rate: float = setting(1e-3, "peak learning rate of AdamW")
+    latent_dim: int = setting(48, "latent values per patch")
     mask_ratio: float = setting(0.75, "share of the patches that is hidden, above 0 and below 1")
     normalize_target: bool = setting(False, "predict patches of mean 0 and standard deviation 1")
 
