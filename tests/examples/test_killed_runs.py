@@ -58,6 +58,7 @@ class Run:
         process = self.start()
         while not self._found(pattern) - before:
             assert process.poll() is None, f"it ended before {pattern}: {process.stderr.read()[-2000:]}"
+            time.sleep(2e-4)
         return process
 
     def _found(self, pattern):
