@@ -10,12 +10,11 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import keras
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.restoration import denoise_nl_means, denoise_wavelet
 
-from keras_recon import data
+from keras_recon import data, load_model
 from keras_recon.degradations import GaussianNoise
 from keras_recon.files import write_json
 from keras_recon.report import results_table, surroundings
@@ -59,7 +58,7 @@ def of_model(path: Path) -> Callable:
     """A saved model as a method; it is not told sigma."""
     from keras_recon.inference import reconstruct
 
-    model = keras.saving.load_model(path)
+    model = load_model(path)
     return lambda noisy, sigma: reconstruct(model, noisy)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.interpolate import griddata
 from skimage.restoration import inpaint_biharmonic
 
-from keras_recon import data, evaluation, report
+from keras_recon import data, evaluation, load_model, report
 from keras_recon.files import write_json
 
 
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--limit", type=int, default=64, help="crops, spread over the photos (default: 64)")
     parser.add_argument("--output", default="inpainting.json", help="JSON file (default: inpainting.json)")
     arguments = parser.parse_args(argv)
-    model = keras.saving.load_model(arguments.model)
+    model = load_model(arguments.model)
     if not getattr(model, "mask_ratio", 0):
         parser.error(f"--model must be a masked model. Received: model={arguments.model!r}")
     height, width, channels = model.image_shape

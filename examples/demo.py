@@ -34,14 +34,13 @@ def build(models: dict[str, Path], max_megapixels: float):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
 
     import gradio as gr  # from here on imports take seconds
-    import keras
     import matplotlib
     import numpy as np
     from PIL import Image
 
-    from keras_recon import data, degradations, inference, metrics, pixels
+    from keras_recon import data, degradations, inference, load_model, metrics, pixels
 
-    load = lru_cache(maxsize=2)(lambda name: keras.saving.load_model(models[name]))
+    load = lru_cache(maxsize=2)(lambda name: load_model(models[name]))
 
     def psnr(photo, other):
         return float(metrics.psnr(photo[None], np.clip(other, 0, 1)[None])[0])

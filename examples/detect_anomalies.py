@@ -32,17 +32,15 @@ def main(argv: list[str] | None = None):
     args = parse(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
 
-    import keras  # from here on imports take seconds
-
-    from keras_recon import anomaly, data, report
+    from keras_recon import anomaly, data, load_model, report  # from here on imports take seconds
     from keras_recon.evaluation import fit_pca
     from keras_recon.figures import save_heat_maps
     from keras_recon.files import write_json
     from keras_recon.inference import reconstruct
     from keras_recon.pixels import to_float
 
-    models = {run.resolve().name: keras.saving.load_model(run / "model.keras") for run in args.models}
     try:
+        models = {run.resolve().name: load_model(run / "model.keras") for run in args.models}
         images = anomaly.load_images(args.folder)
         channels = {model.image_shape[-1] for model in models.values()}
         if len(channels) > 1:

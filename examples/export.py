@@ -24,12 +24,10 @@ def main(argv: list[str] | None = None):
     output = args.output or path.parent / "export"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
 
-    import keras  # from here on imports take seconds
-
-    from keras_recon import data, export, report
+    from keras_recon import data, export, load_model, report  # from here on imports take seconds
 
     try:
-        model = keras.saving.load_model(path)
+        model = load_model(path)
         _, photos = data.load_photos("sample", model.image_shape[-1])
         crops = data.grid_crops(photos, model.image_shape[:2], max(model.image_shape[:2]), CROPS)
         certificate = export.export_model(model, output, args.format, crops, crops)

@@ -102,15 +102,11 @@ def main(argv: list[str] | None = None):
 
 def load(args):
     """The model, and how photos are reconstructed and measured."""
-    import keras
-
+    from keras_recon import load_model
     from keras_recon.inference import tile_overlaps
-    from keras_recon.models import Reconstructor
     from keras_recon.photo_protocol import PhotoProtocol
 
-    model = keras.saving.load_model(args.model, compile=False)
-    if not isinstance(model, Reconstructor):
-        raise ValueError(f"--model must be a model of keras_recon. Received: a {type(model).__name__}")
+    model = load_model(args.model)
     if args.tile_size:
         model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
     tile_overlaps(model.image_shape[:2], args.overlap)  # refused here, not for every photo

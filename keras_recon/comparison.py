@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_recon import metrics
+from keras_recon import load_model, metrics
 from keras_recon.degradations import Degradation, degrade
 from keras_recon.evaluation import evaluate, fit_pca, image_scores, mean_patch, means, paired_interval
 from keras_recon.models import Reconstructor
@@ -42,7 +41,7 @@ class Run:
         )
 
     def load(self) -> Reconstructor:
-        return keras.saving.load_model(self.folder / "model.keras")
+        return load_model(self.folder / "model.keras")
 
 
 class System:

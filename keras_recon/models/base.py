@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+import keras_recon
 from keras_recon.files import replacing, require_room
 from keras_recon.layers import LinearAutoencoder, patchify, unpatchify
 
@@ -186,6 +187,10 @@ class Reconstructor(keras.Model):
             "latent_dim": self.latent_dim,
             "linear_path": self.linear_path,
         }
+
+    def get_build_config(self):
+        """The version, which a file then has beside the configuration, for the message of one that is too old for it."""
+        return {"keras_recon": keras_recon.__version__}
 
     def build_from_config(self, config):
         """Nothing to do: `__init__` builds."""

@@ -1,0 +1,155 @@
+import io
+import json
+import re
+import stat
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+from packaging.version import Version
+
+import keras_recon
+from keras_recon.models import Reconstructor
+
+MEMBERS = ("config.json", "metadata.json", "model.weights.h5")  # sorted
+MAX_EXPANSION = 10  # Keras does not compress
+MAX_JSON_BYTES = 2**20  # a model's configuration has some thousands
+MAX_NUMBER = 2**16  # of a configuration: pixels, widths, depths
+
+
+def load_model(path: str | Path) -> Reconstructor:
+    """Load a `.keras` file that need not be trusted: it is looked through before Keras gets it, and runs no code.
+
+    - The archive: what Keras writes and nothing else, with its checksums, and no more than ten times its size unpacked.
+    - The configuration: a `Reconstructor` of keras_recon, or one that this process registered, with objects of no other
+      classes in it than backbones of keras-hub and dtype policies; numbers up to 65,536.
+    - The weights: numbers that are in the file itself.
+
+    `keras.saving.load_model` does the same for a file that is fine. Its `safe_mode` refuses code, but not damaged
+    weights (it reads them past a wrong checksum), nor foreign classes of Keras, which may read other files.
+
+    A configuration can still ask for layers that need a lot of memory, and HDF5 is a parser in C: for files of
+    strangers, limit what the process may have.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        ValueError: one sentence on what is wrong with the file.
+    """
+    path = Path(path)
+    if path.suffix != ".keras" or not path.is_file():
+        raise ValueError(f"`path` must be a .keras file. Received: path={str(path)!r}")
+    newer = ""
+    try:
+        config, metadata = _read(path)
+        newer = _newer(config, metadata)
+        _check_model(config)
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # what zipfile, HDF5 and the constructors raise on nonsense is of any type
+        raise ValueError(f"Cannot load the model {path}: {newer}{_sentence(error)}") from error
+
+
+def _read(path):
+    """The configuration and the metadata, of an archive that is whole and has nothing else than these and weights."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            names = sorted(member.filename for member in members)
+            if names != [*MEMBERS] or any(stat.S_ISLNK(member.external_attr >> 16) for member in members):
+                raise ValueError(f"it must hold the files {', '.join(MEMBERS)} alone, each once (it has {names[:9]})")
+            sizes = {member.filename: member.file_size for member in members}
+            if sum(sizes.values()) > MAX_EXPANSION * path.stat().st_size:
+                raise ValueError(f"it would unpack to {sum(sizes.values()):,} bytes, over ten times its size")
+            if max(sizes[name] for name in MEMBERS[:2]) > MAX_JSON_BYTES:
+                raise ValueError(f"its configuration has more than {MAX_JSON_BYTES:,} bytes")
+            _check_weights(io.BytesIO(archive.read(MEMBERS[2])))
+            return [json.loads(archive.read(name)) for name in MEMBERS[:2]]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"it is no archive, or damaged ({error})") from error
+
+
+def _check_weights(file):
+    with h5py.File(file) as weights:
+        # What a visitor returns, ends the visit; errors in it would get lost in HDF5.
+        wrong = weights.visititems_links(_wrong_link) or weights.visititems(_wrong_dataset)
+    if wrong:
+        raise ValueError(wrong)
+
+
+def _wrong_link(name, link):
+    return None if isinstance(link, h5py.HardLink) else f"its weight {name} is a link to elsewhere"
+
+
+def _wrong_dataset(name, dataset):
+    if not isinstance(dataset, h5py.Dataset):
+        return None
+    if dataset.external or dataset.is_virtual:
+        return f"its weight {name} is in another file"
+    if dataset.dtype.hasobject or dataset.nbytes > dataset.id.get_storage_size():
+        return f"its weight {name}, {dataset.dtype} {dataset.shape}, is not stored as plain numbers"
+    return None
+
+
+def _newer(config, metadata) -> str:
+    """Which newer versions saved the model, as the start of a sentence."""
+    saved = {"keras_recon": config["build_config"].get("keras_recon", "0"), "Keras": metadata["keras_version"]}
+    here = {"keras_recon": keras_recon.__version__, "Keras": keras.__version__}
+    newer = [name for name in here if Version(saved[name]) > Version(here[name])]
+    return "".join(f"saved by {name} {saved[name]}, this is {here[name]}; " for name in newer)
+
+
+def _check_model(config):
+    registered = _registered(config)
+    if registered is None or not issubclass(registered, Reconstructor):
+        raise ValueError(f"a {config.get('registered_name')} is no model of keras_recon")
+    _check_values({**config["config"], "build_config": config["build_config"]})
+
+
+def _check_values(value, key=None):
+    """Refuse what Keras could turn into objects of other classes, and numbers that no model has."""
+    if isinstance(value, dict):
+        if "class_name" in value and not _is_allowed(value):
+            raise ValueError(f"it has an object of the foreign class {value.get('module')}.{value['class_name']}")
+        for name, inner in value.items():
+            _check_values(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_values(inner, key)
+    elif isinstance(value, int) and abs(value) > MAX_NUMBER and key not in ("seed", "shared_object_id"):
+        raise ValueError(f"its {key} must not be above {MAX_NUMBER:,} (it is {value})")
+
+
+def _is_allowed(config):
+    if (config.get("module"), config["class_name"]) == ("keras", "DTypePolicy"):
+        return config.get("registered_name") is None
+    registered = _registered(config)
+    if registered is None:
+        return False
+    import keras_hub  # takes seconds to import
+
+    return issubclass(registered, keras_hub.models.Backbone)
+
+
+def _registered(config) -> type | None:
+    """The class that Keras will make of a configuration, if it is a registered one of that name.
+
+    Only then it imports no module that the file names, and does not treat the class's name as a word for something
+    else, as "__lambda__".
+    """
+    name = config.get("registered_name")
+    if isinstance(name, str) and name.startswith("keras_hub>"):
+        import keras_hub  # noqa: F401  registers its classes
+    registered = keras.saving.get_registered_object(name)
+    fits = isinstance(registered, type) and registered.__name__ == config["class_name"]
+    return registered if fits else None
+
+
+def _sentence(error) -> str:
+    """An error's message in one line, of Keras's long ones the part that says something."""
+    text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
+    parts = [" ".join(part.split()) for part in text.split("\n\n")]
+    text = parts[1] if parts[0].startswith("A total of") else parts[0]
+    text = text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+    return text if len(text) < 400 else f"{text[:400]} ..."
