@@ -36,6 +36,9 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         rate = super()._get_current_learning_rate()
         return rate * self.rate_scale if self.built else rate
 
+    def finalize_variable_values(self, var_list):
+        """Nothing: `keras_recon.callbacks.SwapEMAWeights` has put the averages in place."""
+
     def update_step(self, gradient, variable, learning_rate):
         depth = self._depths[self._get_variable_index(variable)]
         if depth is not None:

@@ -9,13 +9,14 @@ from models.test_vit import TINY
 
 from keras_recon import models
 from keras_recon.callbacks import RunSummary, SwapEMAWeights, Throughput, log_final
+from keras_recon.optimizers import LayerwiseAdamW
 
 IMAGES = random_images(16, 16, 16, 3)
 
 
 def compiled(**options):
     model = models.ViTReconstructor(**TINY)
-    model.compile(keras.optimizers.Adam(1e-3, **options), "mse")
+    model.compile(LayerwiseAdamW(1e-3, **options), "mse")
     return model
 
 

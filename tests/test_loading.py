@@ -100,12 +100,7 @@ LAMBDA = {"class_name": "__lambda__", "config": {"value": ["4wAAAA==", None, Non
         LAMBDA,
         {"module": "keras.layers", "class_name": "Lambda", "config": {"function": LAMBDA}, "registered_name": None},
         {"module": "os", "class_name": "system", "config": "touch canary", "registered_name": "system"},
-        {
-            "module": "subprocess",
-            "class_name": "Popen",
-            "config": {"args": ["touch", "canary"]},
-            "registered_name": None,
-        },
+        {"module": "subprocess", "class_name": "Popen", "config": {"args": ["touch", "canary"]}},
         {"module": "builtins", "class_name": "exec", "config": "open('canary', 'w')", "registered_name": "exec"},
         {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}, "registered_name": None},
         {"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "."}, "registered_name": None},
@@ -175,7 +170,7 @@ def promise(weights, names):
     "change, message",
     [
         (remove, "Cannot load"),
-        (reshape, "shape"),
+        (reshape, "Cannot load"),
         (link, "link to elsewhere"),
         (stored_elsewhere, "in another file"),
         (promise, "is not stored as plain numbers"),
@@ -206,9 +201,7 @@ def test_a_changed_byte_is_refused_or_changes_nothing(tmp_path, saved):
     expected = keras_recon.load_model(saved).get_weights()
     rng = random.Random(0)
     # Half of them where the archive's own tables stand, at the end.
-    places = [rng.randrange(len(data)) for _ in range(150)] + [
-        rng.randrange(len(data) - 300, len(data)) for _ in range(150)
-    ]
+    places = [rng.randrange(start, len(data)) for start in (0, len(data) - 300) for _ in range(150)]
     counts = {"refused": 0, "equal": 0}
     for place in places:
         changed = bytearray(data)

@@ -189,7 +189,7 @@ class Reconstructor(keras.Model):
         }
 
     def get_build_config(self):
-        """The version, which a file then has beside the configuration, for the message of one that is too old for it."""
+        """The version, which a file then has beside its configuration, for what `load_model` says of a newer one."""
         return {"keras_recon": keras_recon.__version__}
 
     def build_from_config(self, config):
