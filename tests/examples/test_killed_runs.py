@@ -13,10 +13,11 @@ import zipfile
 from pathlib import Path
 
 import h5py
-import keras
 import numpy as np
 import pytest
 import train_vit
+
+import keras_recon
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 SETTINGS = ["--smoke", "--epochs", "30", "--steps-per-epoch", "8", "--dropout-rate", "0.1", "--ema-momentum", "0.9"]
@@ -79,7 +80,7 @@ class Run:
                 json.loads(path.read_text())
             elif path.suffix == ".keras":
                 assert zipfile.ZipFile(path).testzip() is None
-                keras.saving.load_model(path)
+                keras_recon.load_model(path)
             elif path.suffix == ".h5":
                 with h5py.File(path) as file:
                     file.visititems(lambda name, item: item[()] if isinstance(item, h5py.Dataset) else None)
@@ -90,7 +91,7 @@ class Run:
                 assert {"saved_model.pb", "variables"} <= {p.name for p in path.iterdir()}
 
     def weights(self):
-        return keras.saving.load_model(self.folder / "model.keras").get_weights()
+        return keras_recon.load_model(self.folder / "model.keras").get_weights()
 
     def check_equal(self, whole: "Run"):
         """It ended, and as the other run did."""

@@ -1,0 +1,139 @@
+"""What will limit a training, before it starts: `python -m keras_recon.doctor --data FOLDER --model FILE`."""
+
+import argparse
+import collections
+import math
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import keras_hub
+import numpy as np
+from PIL import Image
+
+import keras_recon
+from keras_recon.models import Reconstructor, ViTReconstructor
+
+SAMPLE = 200  # photos that are decoded
+SECONDS = 3.0  # of each measurement
+# Values kept for a trained weight: itself, its gradient, AdamW's two moments and the moving average.
+VALUES_PER_WEIGHT = 5
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the report; 1 if something is wrong, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m keras_recon.doctor", description=__doc__)
+    parser.add_argument("--data", help="'sample', 'tfds:NAME' or a folder of images")
+    parser.add_argument("--model", type=Path, help="a .keras file (default: a new ViT micro for crops of 64x64)")
+    parser.add_argument("--channels", type=int, default=3, help="of the new ViT (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
+    args = parser.parse_args(argv)
+    say("backend", f"{keras.backend.backend()} on {', '.join(devices())}")
+    packages = (keras_recon, keras, keras_hub, np)
+    versions = ", ".join(f"{package.__name__} {package.__version__}" for package in packages)
+    say("versions", f"Python {platform.python_version()}, {versions}")
+    try:
+        model = keras_recon.load_model(args.model) if args.model else ViTReconstructor((64, 64, args.channels))
+        describe_model(model, args.batch_size)
+        wrong = check_data(args.data, model, args.batch_size) if args.data else 0
+    except (ValueError, RuntimeError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return int(wrong > 0)
+
+
+def say(name: str, text: str):
+    """A line of the report."""
+    print(f"{name:>10}  {text}", flush=True)
+
+
+def devices() -> list[str]:
+    """What the backend computes on."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        count = torch.cuda.device_count()
+        return [torch.cuda.get_device_name(i) for i in range(count)] or ["cpu"]
+    return keras.distribution.list_devices()
+
+
+def describe_model(model: Reconstructor, batch_size: int):
+    """Its shapes, and the memory that its weights take in training."""
+    weights = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    image = f"{'x'.join(map(str, model.image_shape))} to {'x'.join(map(str, model.latent_shape))} latent values"
+    say("model", f"{type(model).__name__}, {image}, {weights:,} trainable parameters")
+    images = 2 * 4 * batch_size * math.prod(model.image_shape)
+    text = f"{(4 * VALUES_PER_WEIGHT * weights + images) / 2**20:,.0f} MiB for weights, gradients, AdamW and a batch"
+    say("memory", f"{text}; activations come on top")
+
+
+def check_data(source: str, model: Reconstructor, batch_size: int) -> int:
+    """Look at the photos, measure loader and model; the number of bad ones."""
+    from keras_recon import data
+
+    parts = data.load_photos(source, model.image_shape[-1], on_bad="skip")
+    say("photos", f"{len(parts[0]):,} for training, {len(parts[1]):,} for validation")
+    shapes, bad = [], {}
+    for photos in parts:
+        bad |= photos.bad
+        for i in np.linspace(0, len(photos), min(SAMPLE, len(photos)), endpoint=False).astype(int):
+            try:
+                shapes.append(photos.read(photos.keys[i]).shape)
+            except ValueError as error:
+                bad[str(photos.keys[i])] = getattr(error, "reason", str(error))
+    if shapes:
+        heights, widths = zip(*(shape[:2] for shape in shapes))
+        sizes = f"{min(heights)} to {max(heights)} high, {min(widths)} to {max(widths)} wide"
+        say("sizes", f"{sizes}, median {statistics.median(heights):g}x{statistics.median(widths):g}")
+        modes = collections.Counter(mode(source, key) for key in parts[0].keys[:SAMPLE])
+        say("channels", ", ".join(f"{count} {name}" for name, count in modes.items()))
+        small = sum(h < model.image_shape[0] or w < model.image_shape[1] for h, w in zip(heights, widths))
+        say("small", f"{small} of {len(shapes)} are smaller than the crops of {model.image_shape[:2]}, and enlarged")
+    say("bad", f"{len(bad)} of {len(shapes) + len(bad)} that were decoded")
+    for name, reason in list(bad.items())[:10]:
+        say("", f"{name!r}: {reason}")
+    batches = data.training_batches(parts[0], model.image_shape, batch_size, steps_per_epoch=10**5, epochs=1, seed=0)
+    loader = rate(iter(batches), batch_size)
+    say("loader", f"{loader:,.0f} images per second, at most")
+    speed = rate(steps(model, next(iter(batches))), batch_size)
+    say("training", f"{speed:,.0f} images per second, if they were there")
+    say("verdict", f"the {'loader' if loader < speed else 'model'} sets the pace")
+    return len(bad)
+
+
+def mode(source: str, key) -> str:
+    """Pillow's word for the colours of a training photo that is a file."""
+    for path in (Path(source, str(key)), Path(source, "train", str(key))):
+        try:
+            with Image.open(path) as image:
+                return image.mode
+        except OSError:
+            continue
+    return "other"
+
+
+def steps(model: Reconstructor, batch) -> Iterable:
+    """Training steps of a copy of the model on one batch."""
+    copy = type(model).from_config(model.get_config())
+    copy.compile("adamw", "mse")
+    images = [np.asarray(part) for part in batch]
+    while True:
+        yield copy.train_on_batch(*images)
+
+
+def rate(items: Iterable, batch_size: int) -> float:
+    """Images per second of an endless iterator of batches, without its start."""
+    next(items), next(items)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS:
+        next(items)
+        count += 1
+    return count * batch_size / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
