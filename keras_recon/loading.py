@@ -2,6 +2,7 @@ import io
 import json
 import re
 import stat
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -26,8 +27,8 @@ def load_model(path: str | Path) -> Reconstructor:
       classes in it than backbones of keras-hub and dtype policies; numbers up to 65,536.
     - The weights: numbers that are in the file itself.
 
-    `keras.saving.load_model` does the same for a file that is fine. Its `safe_mode` refuses code, but not damaged
-    weights (it reads them past a wrong checksum), nor foreign classes of Keras, which may read other files.
+    `keras.saving.load_model` does the same for a file that is fine. Its `safe_mode` refuses code and wrong checksums
+    too, but makes any object of Keras and keras-hub, and refuses bombs from 4 GiB on.
 
     A configuration can still ask for layers that need a lot of memory, and HDF5 is a parser in C: for files of
     strangers, limit what the process may have.
@@ -43,16 +44,20 @@ def load_model(path: str | Path) -> Reconstructor:
         raise ValueError(f"`path` must be a .keras file. Received: path={str(path)!r}")
     newer = ""
     try:
-        config, metadata = _read(path)
+        config, metadata, shapes = _read(path)
         newer = _newer(config, metadata)
         _check_model(config)
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except ValueError:
+            _compare(shapes, config)
+            raise
     except Exception as error:  # what zipfile, HDF5 and the constructors raise on nonsense is of any type
         raise ValueError(f"Cannot load the model {path}: {newer}{_sentence(error)}") from error
 
 
 def _read(path):
-    """The configuration and the metadata, of an archive that is whole and has nothing else than these and weights."""
+    """Configuration, metadata and the weights' shapes, of an archive that is whole and has nothing else."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -64,37 +69,51 @@ def _read(path):
                 raise ValueError(f"it would unpack to {sum(sizes.values()):,} bytes, over ten times its size")
             if max(sizes[name] for name in MEMBERS[:2]) > MAX_JSON_BYTES:
                 raise ValueError(f"its configuration has more than {MAX_JSON_BYTES:,} bytes")
-            _check_weights(io.BytesIO(archive.read(MEMBERS[2])))
-            return [json.loads(archive.read(name)) for name in MEMBERS[:2]]
+            shapes = _shapes(io.BytesIO(archive.read(MEMBERS[2])))
+            return *(json.loads(archive.read(name)) for name in MEMBERS[:2]), shapes
     except zipfile.BadZipFile as error:
         raise ValueError(f"it is no archive, or damaged ({error})") from error
 
 
-def _check_weights(file):
+def _shapes(file) -> dict[str, tuple]:
+    """Shape of each weight in an HDF5 file that holds plain numbers and refers to nothing outside."""
+    shapes = {}
+
+    def flaw_of_link(name, link):  # h5py goes on until one is returned; it loses exceptions
+        return None if isinstance(link, h5py.HardLink) else f"its weight {name} is a link to elsewhere"
+
+    def flaw(name, weight):
+        if not isinstance(weight, h5py.Dataset):
+            return None
+        if weight.external or weight.is_virtual:
+            return f"its weight {name} is in another file"
+        if weight.dtype.hasobject or weight.nbytes > weight.id.get_storage_size():
+            return f"its weight {name}, {weight.dtype} {weight.shape}, is not stored as plain numbers"
+        shapes[name] = weight.shape
+
     with h5py.File(file) as weights:
-        # What a visitor returns, ends the visit; errors in it would get lost in HDF5.
-        wrong = weights.visititems_links(_wrong_link) or weights.visititems(_wrong_dataset)
-    if wrong:
-        raise ValueError(wrong)
+        found = weights.visititems_links(flaw_of_link) or weights.visititems(flaw)
+    if found:
+        raise ValueError(found)
+    return shapes
 
 
-def _wrong_link(name, link):
-    return None if isinstance(link, h5py.HardLink) else f"its weight {name} is a link to elsewhere"
-
-
-def _wrong_dataset(name, dataset):
-    if not isinstance(dataset, h5py.Dataset):
-        return None
-    if dataset.external or dataset.is_virtual:
-        return f"its weight {name} is in another file"
-    if dataset.dtype.hasobject or dataset.nbytes > dataset.id.get_storage_size():
-        return f"its weight {name}, {dataset.dtype} {dataset.shape}, is not stored as plain numbers"
-    return None
+def _compare(shapes, config):
+    """Say which weight is missing or of another shape; Keras names others too, when one is."""
+    model = keras.saving.deserialize_keras_object({**config, "compile_config": None}, safe_mode=True)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_weights(f"{folder}/model.weights.h5")
+        expected = _shapes(f"{folder}/model.weights.h5")
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise ValueError(f"its weight {name} {shape} is missing")
+        if shapes[name] != shape:
+            raise ValueError(f"its weight {name} has the shape {shapes[name]}, and the model takes {shape}")
 
 
 def _newer(config, metadata) -> str:
     """Which newer versions saved the model, as the start of a sentence."""
-    saved = {"keras_recon": config["build_config"].get("keras_recon", "0"), "Keras": metadata["keras_version"]}
+    saved = {"keras_recon": config.get("build_config", {}).get("keras_recon", "0"), "Keras": metadata["keras_version"]}
     here = {"keras_recon": keras_recon.__version__, "Keras": keras.__version__}
     newer = [name for name in here if Version(saved[name]) > Version(here[name])]
     return "".join(f"saved by {name} {saved[name]}, this is {here[name]}; " for name in newer)
@@ -104,7 +123,8 @@ def _check_model(config):
     registered = _registered(config)
     if registered is None or not issubclass(registered, Reconstructor):
         raise ValueError(f"a {config.get('registered_name')} is no model of keras_recon")
-    _check_values({**config["config"], "build_config": config["build_config"]})
+    _check_values(config["config"])
+    _check_values(config.get("build_config"))
 
 
 def _check_values(value, key=None):
@@ -147,9 +167,7 @@ def _registered(config) -> type | None:
 
 
 def _sentence(error) -> str:
-    """An error's message in one line, of Keras's long ones the part that says something."""
-    text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
-    parts = [" ".join(part.split()) for part in text.split("\n\n")]
-    text = parts[1] if parts[0].startswith("A total of") else parts[0]
+    """An error's message in one line, the start of Keras's long ones."""
+    text = " ".join(re.sub("\x1b\\[[0-9;]*m", "", str(error)).split())
     text = text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
     return text if len(text) < 400 else f"{text[:400]} ..."

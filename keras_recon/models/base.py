@@ -208,7 +208,8 @@ class Reconstructor(keras.Model):
             return super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
         with replacing(filepath) as temporary:
             # HDF5 takes the process down where the disk is full, so it is asked before; 4 KiB for the names of each.
-            variables = [*self.variables, *(self.optimizer.variables if self.optimizer else [])]
+            optimizer = getattr(self, "optimizer", None)  # before `compile` there is no such attribute
+            variables = [*self.variables, *(optimizer.variables if optimizer else [])]
             require_room(temporary, sum(4096 + math.prod(v.shape) * 8 for v in variables))
             super().save_weights(temporary)
 
