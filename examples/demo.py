@@ -1,15 +1,20 @@
 """A page on which to drop a photo, degrade it and compare it with a model's reconstruction.
 
-It takes the models of all runs in a folder, runs on this computer alone and asks nothing of others.
+It takes the models of all runs in a folder, runs on this computer alone and asks nothing of others. Photos are done
+one by one; others wait in a queue.
 """
 
 import argparse
 import os
+import time
 from functools import lru_cache
 from pathlib import Path
 
 # The browser is to load nothing from elsewhere, neither fonts nor scripts. Gradio needs the two "unsafe" words.
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
+# What a degradation may ask for, as nothing interrupts it: so many terms, and pixels where its time or memory follows.
+MAX_TERMS, MAX_SIZE = 4, 64
+SIZES = {"blur": "sigma", "motion": "length", "mask": "patch_size", "block": "patch_size"}
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, Path]]:
@@ -21,7 +26,12 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, Path]]:
     add("--port", type=int, default=7860, help="default: %(default)s")
     add("--max-megabytes", type=int, default=20, help="of an uploaded file (default: %(default)s)")
     add("--max-megapixels", type=float, default=4, help="of an uploaded photo (default: %(default)s)")
+    add("--max-seconds", type=float, default=60, help="for the model's work on a photo (default: %(default)s)")
+    add("--max-waiting", type=int, default=20, help="photos; who comes then is told to wait (default: %(default)s)")
     args = parser.parse_args(argv)
+    for name in ("max_megabytes", "max_megapixels", "max_seconds", "max_waiting"):
+        if getattr(args, name) <= 0:
+            parser.error(f"--{name.replace('_', '-')} must be above 0. Received: {getattr(args, name)}")
     paths = sorted(args.saved_models.rglob("model.keras"))
     models = {path.parent.relative_to(args.saved_models).as_posix(): path for path in paths}
     if not models:
@@ -29,7 +39,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, Path]]:
     return args, models
 
 
-def build(models: dict[str, Path], max_megapixels: float):
+def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
     """The page, a `gradio.Blocks`, for models by name."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
 
@@ -42,11 +52,25 @@ def build(models: dict[str, Path], max_megapixels: float):
 
     load = lru_cache(maxsize=2)(lambda name: load_model(models[name]))
 
+    def check_time(end):
+        if time.monotonic() > end:
+            raise TimeoutError(f"This photo takes more than {max_seconds:g} seconds: try a smaller one.")
+
     def psnr(photo, other):
         return float(metrics.psnr(photo[None], np.clip(other, 0, 1)[None])[0])
 
     def picture(image):  # gray as RGB, RGBA without its alpha
         return pixels.from_float(image[..., :3] * np.ones(3), np.uint8)
+
+    def parse_degradation(text):
+        parts = [degradations.from_string(term) for term in text.split("+")] if text.strip() else []
+        sizes = [getattr(part, SIZES[part.name]) for part in parts if part.name in SIZES]
+        if len(parts) > MAX_TERMS or max(sizes, default=0) > MAX_SIZE:
+            raise ValueError(
+                f"The degradation must have at most {MAX_TERMS} terms, and blur or patches of at most {MAX_SIZE} "
+                f"pixels. Received: {text[:100]}"
+            )
+        return degradations.Compose(tuple(parts)) if parts else None
 
     def reconstruct(path, name, text):
         if not path:
@@ -58,13 +82,14 @@ def build(models: dict[str, Path], max_megapixels: float):
                         f"The photo must have at most {max_megapixels:g} megapixels. "
                         f"Received: {file.width}x{file.height} pixels"
                     )
-            degradation = degradations.from_string(text) if text.strip() else None
+            degradation = parse_degradation(text)
             model = load(name)
+            end = time.monotonic() + max_seconds
             photo = pixels.to_float(data.read_photo(path, model.image_shape[-1]))
+            degraded = degradation(photo, np.random.default_rng(0)) if degradation else photo
+            output = inference.reconstruct(model, degraded, progress=lambda *_: check_time(end))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise gr.Error(str(error), print_exception=False) from error
-        degraded = degradation(photo, np.random.default_rng(0)) if degradation else photo
-        output = inference.reconstruct(model, degraded)
         error_map = matplotlib.colormaps["inferno"](np.clip(5 * np.abs(output - photo).mean(axis=-1), 0, 1))[..., :3]
         sizes = ["x".join(map(str, shape)) for shape in (model.image_shape, model.latent_shape)]
         figures = [f"**{psnr(photo, output):.2f} dB** PSNR of the reconstruction"]
@@ -79,6 +104,7 @@ def build(models: dict[str, Path], max_megapixels: float):
         with gr.Row():
             with gr.Column(scale=1):
                 photo = gr.Image(type="filepath", image_mode=None, sources=["upload", "clipboard"], label="Photo")
+                take_only_files(photo)
                 name = gr.Dropdown(list(models), label="Model")
                 text = gr.Textbox(label="Degradation", placeholder="noise:25, blur:1.6+noise:5 ... or nothing")
                 button = gr.Button("Reconstruct", variant="primary")
@@ -90,13 +116,36 @@ def build(models: dict[str, Path], max_megapixels: float):
     return page
 
 
-class OwnContentOnly:
-    """ASGI middleware that sends `POLICY` with every answer."""
+def take_only_files(photo):
+    """Keep Gradio from downloading the photo where a request names a URL in place of an uploaded file."""
+    move = photo.async_move_resource_to_block_cache
 
-    def __init__(self, app):
+    async def move_file(path):
+        if "://" in str(path):
+            raise ValueError("The photo must be an uploaded file")
+        return await move(path)
+
+    photo.async_move_resource_to_block_cache = move_file
+
+
+class Guard:
+    """ASGI middleware: sends `POLICY` with every answer, and refuses requests that are too large or fetch URLs.
+
+    Args:
+        app: what is guarded.
+        max_bytes: of a request's body, whose length must be told before.
+    """
+
+    def __init__(self, app, max_bytes: int):
         self.app = app
+        self.max_bytes = max_bytes
 
     async def __call__(self, scope, receive, send):
+        if scope["type"] == "http" and (refusal := self._refusal(scope)):
+            await send({"type": "http.response.start", "status": refusal, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body"})
+            return
+
         async def send_with_policy(message):
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
@@ -104,11 +153,22 @@ class OwnContentOnly:
 
         await self.app(scope, receive, send_with_policy)
 
+    def _refusal(self, scope) -> int | None:
+        """The status of a request that is not let through."""
+        length = dict(scope["headers"]).get(b"content-length", b"0" if scope["method"] in ("GET", "HEAD") else b"")
+        if "/file=http" in scope["path"].lower():
+            return 403
+        if not length.isdigit():
+            return 411
+        return 413 if int(length) > self.max_bytes else None
+
 
 def main(argv: list[str] | None = None):
     args, models = parse(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    page = build(models, args.max_megapixels)
+    page = build(models, args.max_megapixels, args.max_seconds)
+    # Without `api_open=False` there would be a way around the queue.
+    page.queue(max_size=args.max_waiting, default_concurrency_limit=1, api_open=False)
 
     import gradio as gr
     from starlette.middleware import Middleware
@@ -120,7 +180,7 @@ def main(argv: list[str] | None = None):
         ssr_mode=False,
         max_file_size=f"{args.max_megabytes}mb",
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # else Google's
-        app_kwargs={"middleware": [Middleware(OwnContentOnly)]},
+        app_kwargs={"middleware": [Middleware(Guard, max_bytes=(args.max_megabytes + 1) * 2**20)]},
     )
 
 

@@ -1,20 +1,37 @@
+import asyncio
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from urllib.request import urlopen
 
 import demo
+import numpy as np
 import pytest
 import skimage.data
 from contracts import random_images
+from examples.demo_client import Refused, Server, png
 from models.test_vit import TINY
 from PIL import Image
 
+from keras_recon.inference import reconstruct
 from keras_recon.models import ViTReconstructor
+from keras_recon.pixels import from_float
+
+
+def check_answer(server, model, photo, outputs):
+    """That the outputs are those of this photo."""
+    (given, output), _, figures = outputs
+    assert "compression ratio 9.6" in figures
+    np.testing.assert_array_equal(server.picture(given), photo)
+    expected = from_float(reconstruct(model, photo / np.float32(255)), np.uint8).astype(int)
+    assert np.abs(server.picture(output) - expected).max() <= 1
 
 
 def test_it_needs_a_model(tmp_path, capsys):
@@ -23,20 +40,33 @@ def test_it_needs_a_model(tmp_path, capsys):
     assert f"Received: {tmp_path}" in capsys.readouterr().err
 
 
-@pytest.fixture
-def server(tmp_path):
-    """Address of a demo with the model `group/tiny`."""
-    pytest.importorskip("gradio", reason="in the extra `demo`")
+def test_limits_must_be_above_zero(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        demo.parse(["--saved-models", str(tmp_path), "--max-seconds", "0"])
+    assert "--max-seconds must be above 0. Received: 0.0" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def model():
     model = ViTReconstructor(**TINY)
     model.adapt(random_images(20, 16, 16, 3))
+    return model
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, model):
+    """Address of a demo with the model `group/tiny`."""
+    pytest.importorskip("gradio", reason="in the extra `demo`")
+    tmp_path = tmp_path_factory.mktemp("server")
     (tmp_path / "group" / "tiny").mkdir(parents=True)
     model.save(tmp_path / "group" / "tiny" / "model.keras")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--saved-models", tmp_path, "--port", str(port), "--max-megapixels", "0.1"]
+    options = ["--saved-models", tmp_path, "--port", str(port), "--max-megapixels", "0.1", "--max-megabytes", "1"]
+    options += ["--max-waiting", "8"]
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path / "uploads")}
-    process = subprocess.Popen([sys.executable, demo.__file__, *options], env=environment)
+    process = subprocess.Popen([sys.executable, demo.__file__, *options], env=environment, cwd=tmp_path)
     address = f"http://127.0.0.1:{port}"
     try:
         while True:
@@ -46,7 +76,7 @@ def server(tmp_path):
                 break
             except OSError:
                 time.sleep(0.2)
-        yield address
+        yield Server(address, process.pid, tmp_path)
     finally:
         process.terminate()
         process.wait()
@@ -68,7 +98,7 @@ def test_a_photo_is_dropped_degraded_and_reconstructed_in_a_browser(tmp_path, se
             page = browser.new_page(viewport={"width": 1300, "height": 1100})
             page.on("requestfinished", lambda request: loaded.append(request.url))
             page.set_default_timeout(120_000)  # the first one waits for the model
-            page.goto(server)
+            page.goto(server.address)
             page.locator("input[type=file]").first.set_input_files(photo)
             page.locator("img[src*='/file=']").wait_for()
             page.get_by_label("Degradation").fill(degradation)
@@ -85,4 +115,133 @@ def test_a_photo_is_dropped_degraded_and_reconstructed_in_a_browser(tmp_path, se
         drop(small, "fog:3").get_by_text("must be some of noise:SIGMA").wait_for()
         drop(large, "").get_by_text("at most 0.1 megapixels. Received: 600x400 pixels").wait_for()
         browser.close()
-    assert loaded and all(url.startswith((server, "data:", "blob:")) for url in loaded)  # nothing from elsewhere
+    assert loaded and all(
+        url.startswith((server.address, "data:", "blob:")) for url in loaded
+    )  # nothing from elsewhere
+
+
+def test_bad_requests_are_refused_and_the_next_is_answered(server, model):
+    photo = skimage.data.coffee()[:40, :50]
+    good = server.upload(png(photo), "good.png")
+    for content, name in ((b"text", "photo.png"), (png(photo)[:200], "cut.png"), (b"<svg/>", "a.svg"), (b"", "a.jpg")):
+        with pytest.raises(Refused):
+            server.ask(server.upload(content, name))
+    large = server.upload(png(np.zeros((4000, 4000, 3), "uint8")), "large.png")
+    for arguments, message in (
+        ((large,), "at most 0.1 megapixels"),
+        ((None,), "Drop a photo first"),
+        ((good, "../group/tiny"), "not in the list of choices"),
+        ((good, "group/tiny", "fog:3"), "must be some of"),
+        ((good, "group/tiny", "motion:99999"), "at most 64 pixels"),
+        ((good, "group/tiny", "mask:0.5:99999"), "at most 64 pixels"),
+        ((good, "group/tiny", "+".join(["gray"] * 5)), "at most 4 terms"),
+    ):
+        with pytest.raises(Refused, match=message):
+            server.ask(*arguments)
+    check_answer(server, model, photo, server.ask(good))
+
+
+def test_large_requests_and_ways_around_the_queue_are_refused(server):
+    pixels = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    assert server.post("/gradio_api/upload", files={"files": ("a.png", png(pixels))}).status_code == 413
+    data = {"data": [{"url": "data:image/png;base64," + "A" * 3_000_000}, "group/tiny", ""]}
+    assert server.post("/gradio_api/call/reconstruct", json=data).status_code == 413
+    assert server.post("/gradio_api/upload", content=iter([b"of no told length"])).status_code == 411
+    assert server.post("/gradio_api/run/reconstruct", json={"data": [None, "group/tiny", ""]}).status_code == 404
+
+
+def test_paths_stay_in_the_folder_of_uploads(server, tmp_path):
+    httpx = pytest.importorskip("httpx")
+    photo, secret = png(skimage.data.coffee()[:40, :50]), tmp_path / "secret.png"
+    secret.write_bytes(photo)
+    before = set(server.folder.rglob("*"))
+    for name in ("../../evil.png", "/tmp/evil.png", "..\\..\\evil.png", "%2e%2e%2fevil.png"):
+        assert Path(server.upload(photo, name)).is_relative_to(server.folder / "uploads")
+    assert all(path.is_relative_to(server.folder / "uploads") for path in set(server.folder.rglob("*")) - before)
+    up = "/".join([".."] * 12)
+    model = server.folder / "group" / "tiny" / "model.keras"
+    uploads = server.folder / "uploads"
+    for path in ("/etc/passwd", secret, model, f"{up}/etc/passwd", f"{uploads}/{up}{secret}", "group/tiny/model.keras"):
+        for prefix in ("/gradio_api/file=", "/file=", "/static/", "/assets/", "/gradio_api/proxy="):
+            for text in (str(path), str(path).replace("..", "%2e%2e"), str(path).replace("/", "%2f")):
+                answer = httpx.get(server.address + prefix + text)
+                assert answer.status_code >= 400, (prefix, text)
+        with pytest.raises(Refused):
+            server.ask(str(path))
+    (uploads / "link.png").symlink_to(secret)
+    assert httpx.get(f"{server.address}/gradio_api/file={uploads}/link.png").status_code == 403
+
+
+def test_it_fetches_no_urls(server):
+    httpx = pytest.importorskip("httpx")
+    import gradio
+
+    asked = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(404)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}/photo.png"
+        answer = httpx.get(f"{server.address}/gradio_api/file={url}")
+        assert answer.status_code == 403 and not answer.content  # Gradio would look at the address
+        for image in (url, {"path": url, "url": url, "meta": {"_type": "gradio.FileData"}}):
+            with pytest.raises(Refused):
+                server.ask(image)
+        other.shutdown()
+    assert not asked
+    image = gradio.Image()
+    demo.take_only_files(image)
+    with pytest.raises(ValueError, match="must be an uploaded file"):  # Gradio would ask, as it is a public address
+        asyncio.run(image.async_move_resource_to_block_cache("https://example.com/photo.png"))
+
+
+def test_a_photo_that_takes_too_long_is_given_up(tmp_path, model):
+    gradio = pytest.importorskip("gradio", reason="in the extra `demo`")
+    model.save(tmp_path / "model.keras")
+    Image.fromarray(skimage.data.coffee()).save(tmp_path / "photo.png")
+    page = demo.build({"tiny": tmp_path / "model.keras"}, max_megapixels=1, max_seconds=1e-6)
+    (function,) = (f.fn for f in page.fns.values() if f.api_name == "reconstruct")
+    with pytest.raises(gradio.Error, match="takes more than 1e-06 seconds"):
+        function(str(tmp_path / "photo.png"), "tiny", "")
+
+
+def peak_memory(pid: int) -> int:
+    """MiB."""
+    return int(re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) // 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from Linux's /proc")
+def test_of_many_clients_at_once_none_is_lost(server, model):
+    """Each has a photo of its own, and its answer or, with eight already waiting, a word to come again."""
+    rng, clients = np.random.default_rng(0), 24
+    photos = [rng.integers(0, 256, (100 + i, 150 - i, 3), dtype=np.uint8) for i in range(clients)]
+    check_answer(server, model, photos[0], server.ask(server.upload(png(photos[0]), "first.png")))
+    before, answers, busy = peak_memory(server.pid), [None] * clients, [0] * clients
+
+    def client(i):
+        path = server.upload(png(photos[i]), "photo.png")
+        barrier.wait()
+        while answers[i] is None:
+            try:
+                answers[i] = server.ask(path)
+            except Refused as error:
+                assert "Queue is full" in str(error)
+                busy[i] += 1
+                time.sleep(0.5)
+
+    barrier = threading.Barrier(clients)
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert None not in answers
+    for photo, outputs in zip(photos, answers):
+        check_answer(server, model, photo, outputs)
+    assert sum(count > 0 for count in busy) >= 8  # one is worked on, eight wait
+    assert peak_memory(server.pid) < before + 200
