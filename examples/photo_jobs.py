@@ -1,6 +1,7 @@
 """Which photos `reconstruct.py` reads and where it writes them. Only the standard library is imported."""
 
 import glob
+import os
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -39,7 +40,7 @@ def plan(
     Raises a ValueError for inputs that are not there, and for outputs that would overwrite a photo that is read, or
     each other.
     """
-    found = [pair for text in inputs for pair in _find(text, Path(output).resolve())]
+    found = [pair for text in inputs for pair in _find(text, Path(os.path.realpath(output)))]
     single = output == STREAM or (Path(output).suffix.lower() in WRITABLE and not Path(output).is_dir())
     if single and len(found) != 1:
         raise ValueError(f"--output must be a folder for {len(found)} photos. Received: output={output!r}")
@@ -59,14 +60,15 @@ def plan(
                 reference=reference and Path(reference, name),
             )
         )
-    read = {path.resolve() for job in jobs for path in (job.source, job.reference) if path}
+    # Not by Path.resolve, which raises errors for links that lead in a circle.
+    read = {os.path.realpath(path) for job in jobs for path in (job.source, job.reference) if path}
     written = set()
     for path in (path for job in jobs for path in (job.target, job.error_map) if path):
-        if path.resolve() in read:
+        if os.path.realpath(path) in read:
             raise ValueError(f"the photo {path} would be overwritten: choose another --output, or a --suffix")
-        if path.resolve() in written:
+        if os.path.realpath(path) in written:
             raise ValueError(f"two photos would be written to {path}: choose an --output for each")
-        written.add(path.resolve())
+        written.add(os.path.realpath(path))
     return jobs
 
 
@@ -75,17 +77,23 @@ def _find(text, output):
     path = Path(text)
     if text == STREAM:
         return [(None, Path("stdin"))]
-    if path.is_dir():
-        paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in READABLE and p.is_file())
+    if os.path.isdir(path):  # that of pathlib raises errors for paths that are too long or barred
+        barred = []  # folders that cannot be searched: taken for photos, they are named as those that cannot be read
+        walk = os.walk(path, onerror=lambda error: barred.append(Path(error.filename)))
+        paths = (Path(root, name) for root, _, names in walk for name in names)
+        paths = [p for p in paths if p.suffix.lower() in READABLE and (os.path.isfile(p) or not os.path.exists(p))]
+        if barred == [path]:
+            raise ValueError(f"INPUT must be a folder that can be searched. Received: {text!r}")
+        paths = sorted([*paths, *barred])
         pairs = [(p, p.relative_to(path)) for p in paths]
         pairs = [(p, name) for p, name in pairs if not any(part.startswith(".") for part in name.parts)]
-        if path.resolve() in output.parents:  # what an earlier run wrote inside the folder
-            pairs = [(p, name) for p, name in pairs if output not in p.resolve().parents]
-    elif path.is_file():
+        if Path(os.path.realpath(path)) in output.parents:  # what an earlier run wrote inside the folder
+            pairs = [(p, name) for p, name in pairs if output not in Path(os.path.realpath(p)).parents]
+    elif os.path.isfile(path):
         pairs = [(path, Path(path.name))]
     else:
         root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
-        paths = sorted(p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file())
+        paths = sorted(p for p in map(Path, glob.glob(text, recursive=True)) if os.path.isfile(p))
         pairs = [(p, p.relative_to(root)) for p in paths]
     if not pairs:
         raise ValueError(f"INPUT must be '-', or files, folders or globs of photos. Received: {text!r}")

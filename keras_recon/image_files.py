@@ -173,6 +173,9 @@ def _decode_8_bits(image, _):
 def _decode_16_bits(image, source):
     """The same, uint16."""
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if image.format == "PNG":  # OpenCV would take as much memory as a broken chunk says it has
+        with Image.open(io.BytesIO(data)) as chunks:
+            chunks.verify()
     array = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
         raise ValueError("OpenCV cannot decode it to 16 bits")

@@ -1,4 +1,6 @@
 import io
+import resource
+import sys
 
 import cv2
 import numpy as np
@@ -160,6 +162,17 @@ def test_broken_files_raise_one_sentence(tmp_path, data):
     (tmp_path / "photo.png").write_bytes(data)
     with pytest.raises(ValueError, match=r"Cannot read the image .*photo\.png: "):
         read_image(tmp_path / "photo.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
+def test_the_length_of_a_broken_chunk_takes_no_memory():
+    data = bytearray(encode_image(ImageFile(pixels(3, "uint16"))))
+    start = data.find(b"IDAT") - 4
+    data[start : start + 4] = (2**31 - 2**16).to_bytes(4, "big")  # two gigabytes, of which there are no more bytes
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="Cannot read the image: Truncated"):
+        read_image(bytes(data))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # in KiB
 
 
 def test_unknown_formats_are_refused(tmp_path):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import photo_jobs
@@ -41,6 +42,25 @@ def test_files_globs_and_streams(folder):
     (job,) = plan(["-"], "-")
     assert job.source is job.target is job.folder is None and job.name == "stdin"
     assert targets(["-"], "out", format="webp") == ["out/stdin.webp"]
+
+
+def test_what_cannot_be_read_is_no_less_a_job(folder):
+    Path("in/circle.png").symlink_to("circle.png")
+    Path("in/nowhere.png").symlink_to("gone.png")
+    Path("in/barred").mkdir(mode=0)
+    Path("in/folder.png").mkdir()
+    os.mkfifo("in/pipe.png")  # to read it would wait for its writer
+    for path in (folder, *list(folder.parents)[:3]):  # pytest's own folders
+        path.chmod(0o755)
+    me = os.geteuid()
+    os.seteuid(65534 if me == 0 else me)  # to root nothing is barred
+    try:
+        names = [job.name for job in plan(["in"], "out")]
+        with pytest.raises(ValueError, match=r"can be searched\. Received: 'in/barred'"):
+            plan(["in/barred"], "out")
+    finally:
+        os.seteuid(me)
+    assert names == ["b.png", "barred", "circle.png", "deep/a.JPG", "deep/c.gif", "nowhere.png"]
 
 
 def test_outputs_inside_the_input_folder_are_no_inputs(folder):
