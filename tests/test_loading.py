@@ -5,6 +5,8 @@ import json
 import pickle
 import random
 import stat
+import struct
+import tracemalloc
 import zipfile
 
 import h5py
@@ -75,7 +77,7 @@ def test_an_archive_with_other_files_is_refused(tmp_path, members, name):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_members_that_are_doubled_links_or_bombs_are_refused(tmp_path, members):
+def test_members_that_are_doubled_or_links_are_refused(tmp_path, members):
     path = tmp_path / "model.keras"
     write(path, members)
     with zipfile.ZipFile(path, "a") as archive:
@@ -88,7 +90,19 @@ def test_members_that_are_doubled_links_or_bombs_are_refused(tmp_path, members):
         for name in ("metadata.json", WEIGHTS):
             archive.writestr(name, members[name])
     refuse(path, "alone, each once")
-    refuse(write(path, {**members, WEIGHTS: bytes(10**8)}, zipfile.ZIP_DEFLATED), "over ten times its size")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("told", [10**8, 1000])
+def test_a_bomb_is_refused_before_it_is_unpacked_whatever_size_it_tells(tmp_path, members, compression, told):
+    path = write(tmp_path / "model.keras", {**members, WEIGHTS: bytes(10**8)}, compression)
+    path.write_bytes(path.read_bytes().replace(struct.pack("<I", 10**8), struct.pack("<I", told)))
+    tracemalloc.start()
+    try:
+        refuse(path, "stored without compression")
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
 
 
 LAMBDA = {"class_name": "__lambda__", "config": {"value": ["4wAAAA==", None, None]}}
