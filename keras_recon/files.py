@@ -38,7 +38,12 @@ def replacing(path: str | Path):
 
 
 def require_room(path: Path, size: int):
-    """Raise an OSError if a new file of so many bytes has no room on its disk; the path stays free."""
+    """Raise an OSError if a new file of so many bytes has no room on its disk; the path stays free.
+
+    Nothing is asked where the system has no `posix_fallocate`, as macOS and Windows.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
     with open(path, "xb") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size)

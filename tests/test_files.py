@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -52,6 +53,12 @@ def test_room_is_asked_for_and_left_free(tmp_path):
     require_room(tmp_path / "weights", 10_000)
     with pytest.raises(OSError):
         require_room(tmp_path / "weights", 2**62)
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_room_cannot_be_asked_for_nothing_is_done(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")
+    require_room(tmp_path / "weights", 2**62)
     assert not list(tmp_path.iterdir())
 
 
