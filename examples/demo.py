@@ -63,14 +63,17 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
         return pixels.from_float(image[..., :3] * np.ones(3), np.uint8)
 
     def parse_degradation(text):
-        parts = [degradations.from_string(term) for term in text.split("+")] if text.strip() else []
+        if not text.strip():
+            return None
+        degradation = degradations.from_string(text)
+        parts = getattr(degradation, "degradations", (degradation,))
         sizes = [getattr(part, SIZES[part.name]) for part in parts if part.name in SIZES]
         if len(parts) > MAX_TERMS or max(sizes, default=0) > MAX_SIZE:
             raise ValueError(
                 f"The degradation must have at most {MAX_TERMS} terms, and blur or patches of at most {MAX_SIZE} "
                 f"pixels. Received: {text[:100]}"
             )
-        return degradations.Compose(tuple(parts)) if parts else None
+        return degradation
 
     def reconstruct(path, name, text):
         if not path:

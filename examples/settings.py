@@ -65,7 +65,7 @@ class RunConfig:
     precision: str = setting("float32", "Keras dtype policy", choices=PRECISIONS)
     on_divergence: str = setting(
         "stop",
-        "what follows when the loss explodes: stop, or rollback to the last backup, at half the learning rate",
+        "what follows when the loss explodes: stop, or rollback by an epoch or two, to go on at half the learning rate",
         choices=("stop", "rollback"),
     )
     seed: int = setting(0, "seed of weights, crops and dropout")

@@ -5,6 +5,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_recon.optimizers import without_loss_scaling
+
 ERROR_GAIN = 5.0
 
 
@@ -25,8 +27,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self.num_layers = num_layers
 
     def on_epoch_begin(self, epoch, logs=None):
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # under mixed_float16, inside the loss scaling's
+        optimizer = without_loss_scaling(self.model.optimizer)
         optimizer.frozen_below.assign(max(0, self.num_layers + 1 - epoch // self.epochs_per_block))
 
 

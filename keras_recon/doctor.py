@@ -7,7 +7,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -116,7 +116,7 @@ def mode(source: str, key) -> str:
     return "other"
 
 
-def steps(model: Reconstructor, batch) -> Iterable:
+def steps(model: Reconstructor, batch) -> Iterator:
     """Training steps of a copy of the model on one batch."""
     copy = type(model).from_config(model.get_config())
     copy.compile("adamw", "mse")
@@ -125,7 +125,7 @@ def steps(model: Reconstructor, batch) -> Iterable:
         yield copy.train_on_batch(*images)
 
 
-def rate(items: Iterable, batch_size: int) -> float:
+def rate(items: Iterator, batch_size: int) -> float:
     """Images per second of an endless iterator of batches, without its start."""
     next(items), next(items)
     start, count = time.perf_counter(), 0

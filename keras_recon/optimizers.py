@@ -48,3 +48,8 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
 
     def get_config(self):
         return {**super().get_config(), "depths": self.depths, "scale": self.scale, "decay": self.decay}
+
+
+def without_loss_scaling(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer of a compiled model, which Keras wraps in one that scales the loss under mixed_float16."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

@@ -11,7 +11,7 @@ from keras_recon.degradations import Degradation
 from keras_recon.files import replacing
 from keras_recon.models import Reconstructor
 from keras_recon.models.finetuning import parse_strategy
-from keras_recon.optimizers import LayerwiseAdamW
+from keras_recon.optimizers import LayerwiseAdamW, without_loss_scaling
 from keras_recon.resumption import check_unchanged
 from keras_recon.safeguards import Diverged, EndOnSignal, HaltOnDivergence, TrainingBackup
 
@@ -177,7 +177,7 @@ def train(
 
 def _roll_back(model: Reconstructor, backup: TrainingBackup) -> bool:
     """Restore the older backup and halve the learning rate from there on; False if it has been halved enough."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under mixed_float16
+    optimizer = without_loss_scaling(model.optimizer)
     scale = float(ops.convert_to_numpy(optimizer.rate_scale)) / 2
     if scale < LEAST_RATE_SCALE:
         return False
