@@ -50,7 +50,7 @@ def test_mistakes_end_in_one_sentence_and_nothing_half_written(tmp_path, preset,
         train_pretrained.main(arguments(tmp_path, "wrong", "--preset", preset, *more))
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
-    assert not (tmp_path / "models").exists()
+    assert not (tmp_path / "models" / "wrong").exists()
 
 
 @pytest.mark.parametrize("hub", ["vit_base_patch16_224_imagenet", "hf://google/vit-base-patch16-224"])
@@ -62,4 +62,4 @@ def test_a_hub_out_of_reach_ends_in_one_sentence(tmp_path, hub):
     assert done.returncode == 2
     sentence = done.stderr.splitlines()[-1]
     assert sentence.startswith("error: `preset` must be") and f"preset={hub!r}" in sentence
-    assert not (tmp_path / "models").exists()
+    assert not (tmp_path / "models" / "out").exists()
