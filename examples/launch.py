@@ -7,10 +7,11 @@ import shlex
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from settings import TRAINING_OPTIONS, RunConfig
+from settings import TRAINING_OPTIONS, RunConfig, is_chief
 
 FAILED = 2
 # After a preemption "try again", as sysexits.h has it; after Ctrl-C what shells say.
@@ -25,6 +26,8 @@ def run(config: RunConfig, resume: bool, build_model):
     ways, or was killed, leaves what `--resume` goes on from.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
+    if not is_chief():
+        return _work(config, resume, build_model)
     made = [folder for folder in (config.run_dir, config.log_dir) if not folder.exists()]
     state = config.run_dir / "training"
     try:
@@ -44,28 +47,44 @@ def run(config: RunConfig, resume: bool, build_model):
     return model
 
 
+def _work(config, resume, build_model):
+    """What a process that is not the chief does: the same, in folders of its own that go when it ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = dataclasses.replace(config, saved_models=folder, logs=folder)
+        if resume:
+            shutil.copytree(config.run_dir, own.run_dir, ignore=shutil.ignore_patterns(".*"))
+        own.run_dir.mkdir(parents=True, exist_ok=True)
+        _train(own, resume, build_model, made=[])
+
+
 def _train(config, resume, build_model, made):
     """The trained model and the rows of its table, or the end of the process."""
     import keras  # from here on imports take seconds
     import tensorflow as tf
 
-    from keras_recon import data, degradations, files, losses, models, report, safeguards, training
+    from keras_recon import data, degradations, distribution, files, losses, models, report, safeguards, training
 
     options = dataclasses.asdict(config)
     shared = {"run_dir": config.run_dir, "log_dir": config.log_dir, "config": options}
     files.remove_temporaries(config.run_dir)
     try:
+        distributed = distribution.start(config.distribute)
         keras.utils.set_random_seed(config.seed)
         losses.from_string(config.loss)
         if config.degradation is not None:
             shared["degradation"] = degradations.from_string(config.degradation)
         keras.config.set_dtype_policy(config.precision)
         photos = data.load_photos(config.data, config.channels, config.data_dir, config.on_bad_image)
-        model = build_model(models)
-        if not resume:
-            files.write_json(config.run_dir / "config.json", options)
         chosen = {name: options[name] for name in TRAINING_OPTIONS if name in options}
-        training.train(model, *photos, **shared, **chosen)
+        with distributed.scope():
+            model = build_model(models)
+            if not resume:
+                files.write_json(config.run_dir / "config.json", options)
+            training.train(model, *photos, **shared, **chosen, distribution=distributed)
+        if not is_chief():
+            return None, None
+        if config.distribute != "none":
+            model = distribution.alone(model)
         return model, report.finish_run(model, *photos, **shared)
     except safeguards.Interrupted as error:
         _end(ENDED[error.number], f"{error}; to go on: {_resume_command(config)}")

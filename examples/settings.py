@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import re
 import types
 import typing
@@ -32,7 +33,7 @@ TRAINING_OPTIONS = (
     "backbone_scale",
     "on_divergence",
 )
-RESUME_MAY_CHANGE = ("on_bad_image", "on_divergence")
+RESUME_MAY_CHANGE = ("on_bad_image", "on_divergence", "distribute")
 # What a number must be, where a configuration has it.
 LIMITS = (
     ("at least 1", lambda x: x >= 1, ("batch_size", "epochs", "steps_per_epoch", "patch_size", "latent_dim")),
@@ -67,6 +68,9 @@ class RunConfig:
         "stop",
         "what follows when the loss explodes: stop, or rollback by an epoch or two, to go on at half the learning rate",
         choices=("stop", "rollback"),
+    )
+    distribute: str = setting(
+        "none", "none, data (a part of each batch on every device) or model:N (a model over N devices each, JAX only)"
     )
     seed: int = setting(0, "seed of weights, crops and dropout")
     run_name: str | None = setting(None, "name of the run's folders; model and time of day if not given")
@@ -130,10 +134,15 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, smo
         config = config_class(**{**saved, **{name: given[name] for name in RESUME_MAY_CHANGE if name in given}})
         if (config.run_dir / "metrics.json").exists():
             parser.error(f"the run {config.run_name!r} is finished: there is nothing to resume")
-    elif path.exists():
+    elif path.exists() and is_chief():
         parser.error(f"the run {config.run_name!r} exists: choose another --run-name, or --resume it")
     _check(parser, config)
     return config, resume
+
+
+def is_chief() -> bool:
+    """Whether this process is the only one of the run, or the first of several: the one that writes."""
+    return int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0)) == 0
 
 
 def add_setting(parser, f):
@@ -160,6 +169,8 @@ def _check(parser, config):
     _require(parser, config, "patch_size", lambda side: height % side == width % side == 0, divides)
     steps = config.epochs * config.steps_per_epoch
     _require(parser, config, "warmup_steps", lambda count: 0 <= count < steps, f"from 0 to below all {steps} steps")
+    kinds = "none|data|model:[1-9][0-9]*"
+    _require(parser, config, "distribute", lambda text: re.fullmatch(kinds, text), "none, data or model:N")
     source = "'sample', 'tfds:NAME' or a folder of images"
     _require(parser, config, "data", lambda data: re.fullmatch("sample|tfds:.+", data) or Path(data).is_dir(), source)
 

@@ -8,6 +8,7 @@ from keras import ops
 from keras_recon import data, losses, metrics
 from keras_recon.callbacks import GradualUnfreezing, RunSummary, SwapEMAWeights, Throughput
 from keras_recon.degradations import Degradation
+from keras_recon.distribution import ALONE, Distribution
 from keras_recon.files import replacing
 from keras_recon.models import Reconstructor
 from keras_recon.models.finetuning import parse_strategy
@@ -29,12 +30,14 @@ def compile_model(
     weight_decay: float = 0.0,
     ema_momentum: float = 0.0,
     backbone_scale: float = 1.0,
+    replicas: int = 1,
 ):
     """Compile with AdamW ("Decoupled Weight Decay Regularization", Loshchilov and Hutter, 2019), PSNR and SSIM.
 
     The learning rate rises linearly over `warmup_steps` and falls by a cosine to zero at `total_steps`; a pretrained
     backbone's is `backbone_scale` times as high. Only the kernels of the new layers decay. With `ema_momentum` above 0
-    the optimizer keeps a moving average of the weights.
+    the optimizer keeps a moving average of the weights. On one device
+    TensorFlow compiles long runs by XLA; `replicas` is the number of devices.
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(
@@ -67,8 +70,15 @@ def compile_model(
     optimizer.build(model.trainable_variables)
     scores = [metrics.PSNR(), metrics.SSIM()] if "ssim" in metrics.applicable(model.image_shape) else [metrics.PSNR()]
     # On its own, Keras does not compile by XLA where TensorFlow has only a CPU.
-    jit_compile = keras.backend.backend() == "tensorflow" and total_steps >= XLA_MIN_STEPS
-    model.compile(optimizer, losses.from_string(loss), metrics=scores, jit_compile=jit_compile or "auto")
+    jit_compile = "auto"
+    if keras.backend.backend() == "tensorflow" and replicas > 1:
+        jit_compile = False  # XLA has no sum of gradients over TensorFlow's devices
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True  # or each device normalises by its own images
+    elif keras.backend.backend() == "tensorflow" and total_steps >= XLA_MIN_STEPS:
+        jit_compile = True
+    model.compile(optimizer, losses.from_string(loss), metrics=scores, jit_compile=jit_compile)
 
 
 def train(
@@ -86,6 +96,7 @@ def train(
     degradation: Degradation | None = None,
     ema_momentum: float = 0.0,
     on_divergence: str = "stop",
+    distribution: Distribution = ALONE,
     **compile_options,
 ):
     """Train to the weights with the best validation PSNR, from the start or from where a killed run stopped.
@@ -103,6 +114,7 @@ def train(
         degradation: what the model learns to undo; None for reconstruction.
         on_divergence: `"stop"`, or `"rollback"`: to go back an epoch or two and on at half the learning rate, up to
             four times.
+        distribution: the devices; the model was built, and this is called, in its scope.
         ema_momentum, **compile_options: see `compile_model`.
 
     Raises:
@@ -116,7 +128,8 @@ def train(
     if on_divergence not in ("stop", "rollback"):
         raise ValueError(f"`on_divergence` must be 'stop' or 'rollback'. Received: on_divergence={on_divergence!r}")
     total_steps = epochs * steps_per_epoch
-    compile_model(model, total_steps=total_steps, ema_momentum=ema_momentum, **compile_options)
+    options = {**compile_options, "ema_momentum": ema_momentum, "replicas": distribution.share.all_replicas}
+    compile_model(model, total_steps=total_steps, **options)
     state = run_dir / "training"
     state.mkdir(parents=True, exist_ok=True)
     check_unchanged(state / "began.json", model, training, validation)
@@ -128,6 +141,14 @@ def train(
     strategy, number = parse_strategy(model.strategy)
     validation_batches = data.validation_batches(validation, model.image_shape, batch_size, degradation=degradation)
     degraded, clean = data.spread(validation_batches, 6)
+
+    def training_batches(share):
+        options = {"epochs": epochs, "seed": seed, "first_step": backup.steps, "degradation": degradation}
+        return data.training_batches(*crops, **options, share=share)
+
+    def validation_share(share):
+        return data.share_of(validation_batches, batch_size, share)
+
     best, log = state / "best.weights.h5", run_dir / "log.csv"
     signals = EndOnSignal(backup)
     callbacks = [
@@ -155,10 +176,8 @@ def train(
         try:
             with signals:
                 model.fit(
-                    data.training_batches(
-                        *crops, epochs=epochs, seed=seed, first_step=backup.steps, degradation=degradation
-                    ),
-                    validation_data=validation_batches,
+                    distribution.distribute(training_batches),
+                    validation_data=distribution.distribute(validation_share),
                     epochs=epoch + 1 if done else epochs,
                     steps_per_epoch=steps_per_epoch - done,
                     initial_epoch=epoch,

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_recon.data.crops import RandomCrops, grid_crops
 from keras_recon.data.photos import Photos
 from keras_recon.degradations import Degradation, degrade
+from keras_recon.distribution import Share
 
 VALIDATION_BYTES = 2**27  # of crops in memory
 
@@ -19,12 +20,18 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     degradation: Degradation | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """The batches of `epochs` epochs from `first_step` on, (degraded, clean) pairs of crops; for each step one.
 
     The batch of a step is the same whatever the step that the data set starts at, so that a resumed run sees the
-    batches that an uninterrupted one would have seen. Without a degradation both of a pair are the clean crop.
+    batches that an uninterrupted one would have seen. Without a degradation both of a pair are the clean crop. Of
+    several processes, each has its `share` of every batch, and reads no other photos.
     """
+    if batch_size % share.all_replicas:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the {share.all_replicas} devices. Received: batch_size={batch_size}"
+        )
     crops = RandomCrops(photos, image_shape[:2], seed)
     per_epoch = steps_per_epoch * batch_size
 
@@ -42,7 +49,10 @@ def training_batches(
         return tuple(tf.ensure_shape(image, image_shape) for image in images)
 
     positions = tf.data.Dataset.range(first_step * batch_size, epochs * per_epoch)
-    return _pairs(positions.map(tensors, tf.data.AUTOTUNE), batch_size)
+    part = batch_size // share.count
+    if share.count > 1:
+        positions = positions.filter(lambda position: position % batch_size // part == share.index)
+    return _pairs(positions.map(tensors, tf.data.AUTOTUNE), part)
 
 
 def photos_of_step(
@@ -76,6 +86,17 @@ def spread(batches: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray
     pairs = list(batches.unbatch().as_numpy_iterator())
     chosen = np.linspace(0, len(pairs), min(count, len(pairs)), endpoint=False).astype(int)
     return tuple(np.stack(images) for images in zip(*(pairs[i] for i in chosen)))
+
+
+def share_of(batches: tf.data.Dataset, batch_size: int, share: Share) -> tf.data.Dataset:
+    """One process's share of a finite data set of batches, in batches of its part of `batch_size`.
+
+    The devices get equally many: at the end, fewer than there are devices are left out.
+    """
+    if share.all_replicas == 1:
+        return batches
+    even = batches.unbatch().batch(share.all_replicas, drop_remainder=True).unbatch()
+    return even.shard(share.count, share.index).batch(batch_size // share.count).prefetch(tf.data.AUTOTUNE)
 
 
 def _pairs(images: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:

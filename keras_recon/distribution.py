@@ -1,0 +1,144 @@
+"""Training on several devices and hosts, by the engines of the backends: tf.distribute and keras.distribution.
+
+The batch size of a run is that of all devices together, so that a run is the same one on any number of them. Several
+processes, one a host, find each other by the three variables of `keras.distribution.initialize`, on every backend:
+`KERAS_DISTRIBUTION_JOB_ADDRESSES` (host:port of each, with commas), `KERAS_DISTRIBUTION_NUM_PROCESSES` and
+`KERAS_DISTRIBUTION_PROCESS_ID`.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+
+# Where `ModelParallel` splits a transformer block ("Megatron-LM", Shoeybi et al., 2019): into the heads and into the
+# MLP by columns, out of them by rows, so that each block sums over the devices twice. Kernels, then biases.
+SPLIT_COLUMNS = r"block_\d+/(attention/qkv|mlp_in)/"
+SPLIT_ROWS = r"block_\d+/(attention/projection|mlp_out)/kernel"
+
+
+class Share(NamedTuple):
+    """The part of each batch that a process works on.
+
+    Attributes:
+        index: number of the process, from 0; 0 is the chief, which writes.
+        count: processes.
+        replicas: devices of this process that get different images.
+    """
+
+    index: int = 0
+    count: int = 1
+    replicas: int = 1
+
+    @property
+    def all_replicas(self) -> int:
+        return self.count * self.replicas
+
+
+class Distribution(NamedTuple):
+    """What a distributed training needs.
+
+    Attributes:
+        share: what of each batch this process works on.
+        scope: a context manager; the model is built and trained in it.
+        distribute: makes of the function `data(share)`, which gives a `tf.data.Dataset` of batches, what `fit` takes.
+    """
+
+    share: Share
+    scope: Callable
+    distribute: Callable
+
+
+ALONE = Distribution(Share(), contextlib.nullcontext, lambda data: data(Share()))
+
+
+def start(text: str) -> Distribution:
+    """Begin a distributed training; to be called before anything is computed.
+
+    Args:
+        text: `"none"`; `"data"`, where every device has the whole model and a part of each batch; or, under JAX,
+            `"model:N"`, where N devices share a model's transformer blocks.
+    """
+    kind, _, parts = text.partition(":")
+    backend = keras.backend.backend()
+    if text != "none" and backend == "torch":
+        raise ValueError(f"`distribute` needs the backend tensorflow or jax. Received: distribute={text!r} under torch")
+    if kind == "model" and backend != "jax":
+        raise ValueError(f"`distribute` may be 'model:N' under jax alone. Received: distribute={text!r}")
+    if text == "none":
+        return ALONE
+    return _start_tensorflow() if backend == "tensorflow" else _start_jax(int(parts or 1))
+
+
+def _processes() -> tuple[list[str], int]:
+    """The addresses of all processes and the number of this one."""
+    addresses = os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES", "localhost").split(",")
+    return addresses, int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
+
+
+def _start_tensorflow() -> Distribution:
+    import tensorflow as tf
+
+    class MultiWorkerMirroredStrategy(tf.distribute.MultiWorkerMirroredStrategy):
+        def reduce(self, reduce_op, value, axis):
+            # Keras asks to reduce whole tuples, and scalars along an axis (keras-team/keras#20585).
+            def reduce(part):
+                rank = self.experimental_local_results(part)[0].shape.rank
+                return super(MultiWorkerMirroredStrategy, self).reduce(reduce_op, part, axis if rank else None)
+
+            return tf.nest.map_structure(reduce, value)
+
+    addresses, index = _processes()
+    if len(addresses) > 1:
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        os.environ["TF_CONFIG"] = json.dumps(cluster)
+        strategy = MultiWorkerMirroredStrategy()
+    else:
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+    replicas = strategy.num_replicas_in_sync // len(addresses)
+    share = Share(index, len(addresses), replicas)
+
+    def distribute(data):
+        return strategy.distribute_datasets_from_function(lambda context: data(share).flat_map(split))
+
+    def split(*batch):  # an element for each device of this process
+        parts = [tf.reshape(x, (replicas, -1, *x.shape[1:])) for x in batch]
+        return tf.data.Dataset.from_tensor_slices(tuple(parts))
+
+    return Distribution(share, strategy.scope, distribute)
+
+
+def _start_jax(parts: int) -> Distribution:
+    import jax
+
+    addresses, index = _processes()
+    if len(addresses) > 1:
+        keras.distribution.initialize()
+    devices = jax.device_count()
+    if devices % parts or jax.local_device_count() % parts:
+        raise ValueError(
+            f"`distribute` must split the model over a divisor of each process's {jax.local_device_count()} devices. "
+            f"Received: distribute='model:{parts}'"
+        )
+    if parts == 1:
+        distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+    else:
+        mesh = keras.distribution.DeviceMesh((devices // parts, parts), ("batch", "model"))
+        layout = keras.distribution.LayoutMap(mesh)
+        layout[SPLIT_COLUMNS + "kernel"] = (None, "model")
+        layout[SPLIT_COLUMNS + "bias"] = ("model",)
+        layout[SPLIT_ROWS] = ("model", None)
+        distribution = keras.distribution.ModelParallel(layout_map=layout, auto_shard_dataset=False)
+    share = Share(index, len(addresses), jax.local_device_count() // parts)
+    return Distribution(share, distribution.scope, lambda data: data(share))
+
+
+def alone(model: keras.Model) -> keras.Model:
+    """A copy of a model, outside of the scope that it was trained in, for one process and device."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy

@@ -1,0 +1,103 @@
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_recon import load_model
+
+BACKEND = keras.backend.backend()
+pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
+pytestmark = pytest.mark.skipif(BACKEND == "torch", reason="there is no distributed training under torch")
+PROCESS = Path(__file__).with_name("distributed_run.py")
+
+
+def start(folder, name, *more, script="train_vit", devices=1, environment=None):
+    """Begin a run; 3e-3, the rate of the other tests, would turn rounding of small gradients into 1e-5 in Adam."""
+    folders = ["--saved-models", folder / "models", "--logs", folder / "runs", "--run-name", name]
+    command = [sys.executable, PROCESS, script, devices, "--smoke", *folders, *more]
+    return subprocess.Popen(
+        list(map(str, command)),
+        env={**os.environ, "KERAS_BACKEND": BACKEND, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*processes):
+    errors = [process.communicate(timeout=400)[1] for process in processes]
+    for process, error in zip(processes, errors):
+        assert process.returncode == 0, error[-3000:]
+
+
+def start_two(folder, name, *more):
+    """Two processes on loopback, with a device each."""
+    with socket.socket() as first, socket.socket() as second:
+        for free in (first, second):
+            free.bind(("127.0.0.1", 0))
+        addresses = ",".join(f"127.0.0.1:{free.getsockname()[1]}" for free in (first, second))
+    shared = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": addresses, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    return [
+        start(folder, name, *more, environment={**shared, "KERAS_DISTRIBUTION_PROCESS_ID": str(i)}) for i in range(2)
+    ]
+
+
+def check_same_run(folder, name, reference):
+    """The same curves and weights to 1e-5, and a whole run's files, written once."""
+    expected, run = folder / "models" / reference, folder / "models" / name
+    assert {path.name for path in run.iterdir()} == {path.name for path in expected.iterdir()}
+    logs = []
+    for path in (expected, run):
+        with open(path / "log.csv", newline="") as file:
+            logs.append(list(csv.DictReader(file)))
+    assert len(logs[0]) == len(logs[1])
+    for row, other in zip(*logs):
+        for score in ("loss", "psnr", "ssim", "val_loss", "val_psnr", "val_ssim"):
+            assert float(other[score]) == pytest.approx(float(row[score]), rel=1e-4), score
+    weights, others = (load_model(path / "model.keras").get_weights() for path in (expected, run))
+    assert any(np.ptp(w) for w in weights)
+    for weight, other in zip(weights, others):
+        np.testing.assert_allclose(other, weight, atol=1e-5)
+    assert json.loads((run / "metrics.json").read_text())["results"]["model"]["psnr"] == pytest.approx(
+        json.loads((expected / "metrics.json").read_text())["results"]["model"]["psnr"], abs=1e-3
+    )
+
+
+KINDS = [("train_vit", "data"), ("train_autoencoder", "data")] + [("train_vit", "model:2")] * (BACKEND == "jax")
+
+
+@pytest.mark.parametrize("script, kind", KINDS)
+def test_two_devices_train_what_one_trains(tmp_path, script, kind):
+    finish(start(tmp_path, "one", "--learning-rate", "1e-3", script=script))
+    finish(start(tmp_path, "two", "--learning-rate", "1e-3", "--distribute", kind, script=script, devices=2))
+    check_same_run(tmp_path, "two", "one")
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(tmp_path):
+    finish(start(tmp_path, "one", "--learning-rate", "1e-3"))
+    finish(*start_two(tmp_path, "two", "--learning-rate", "1e-3", "--distribute", "data"))
+    check_same_run(tmp_path, "two", "one")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path):
+    more = ["--learning-rate", "1e-3", "--epochs", "4"]
+    finish(start(tmp_path, "one", *more))
+    processes = start_two(tmp_path, "two", *more, "--distribute", "data", "--steps-per-epoch", "3")
+    state = tmp_path / "models" / "two" / "training"
+    while not (state / "step-3.weights.h5").exists():
+        assert processes[0].poll() is None, processes[0].communicate()[1][-3000:]
+    for process in processes:
+        process.kill()
+        process.communicate()
+    assert (state / "step-3.weights.h5").exists() and not (tmp_path / "models" / "two" / "model.keras").exists()
+    finish(start(tmp_path, "two", "--resume", "--distribute", "none"))
+    check_same_run(tmp_path, "two", "one")
