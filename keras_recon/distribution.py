@@ -52,7 +52,8 @@ class Distribution(NamedTuple):
     distribute: Callable
 
 
-ALONE = Distribution(Share(), contextlib.nullcontext, lambda data: data(Share()))
+WHOLE = Share()
+ALONE = Distribution(WHOLE, contextlib.nullcontext, lambda data: data(WHOLE))
 
 
 def start(text: str) -> Distribution:

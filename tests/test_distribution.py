@@ -50,7 +50,7 @@ def test_shares_make_up_the_batches_and_read_their_own_photos_alone():
         np.testing.assert_array_equal(degraded, np.concatenate([part[step][0] for part in parts]))
         np.testing.assert_array_equal(clean, np.concatenate([part[step][1] for part in parts]))
     assert counts == [6, 6, 6]
-    with pytest.raises(ValueError, match="multiple of the 4 devices. Received: batch_size=6"):
+    with pytest.raises(ValueError, match=r"multiple of the 4 devices\. Received: batch_size=6"):
         data.training_batches(photos(), **options, share=Share(0, 2, 2))
 
 
@@ -63,4 +63,4 @@ def test_every_device_validates_equally_many_of_all_images_but_a_rest():
     shares = [data.share_of(batches, 8, Share(i, 2, 2)) for i in range(2)]
     parts = [[pair[0].tolist() for pair in share.as_numpy_iterator()] for share in shares]
     assert [[len(batch) for batch in part] for part in parts] == [[4, 4, 2], [4, 4, 2]]
-    assert sorted(sum(sum(parts, []), [])) == list(range(20))
+    assert sorted(i for part in parts for batch in part for i in batch) == list(range(20))

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_recon.data.crops import RandomCrops, grid_crops
 from keras_recon.data.photos import Photos
 from keras_recon.degradations import Degradation, degrade
-from keras_recon.distribution import Share
+from keras_recon.distribution import WHOLE, Share
 
 VALIDATION_BYTES = 2**27  # of crops in memory
 
@@ -20,7 +20,7 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     degradation: Degradation | None = None,
-    share: Share = Share(),
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """The batches of `epochs` epochs from `first_step` on, (degraded, clean) pairs of crops; for each step one.
 
