@@ -1,4 +1,4 @@
-"""A training script as one process of a run, on several CPU devices: `distributed_run.py SCRIPT DEVICES ARGUMENTS...`."""
+"""A training script as one process of a run: `distributed_run.py SCRIPT DEVICES ARGUMENTS...`, on CPU devices."""
 
 import importlib
 import os
