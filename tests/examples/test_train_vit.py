@@ -135,7 +135,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path):
     assert start("whole", *settings).wait() == 0
     state = tmp_path / "models" / "killed" / "training"
     process = start("killed", *settings)
-    while not list(state.glob("epoch-*")):
+    while not list(state.glob("step-[1-9]*.weights.h5")):
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
