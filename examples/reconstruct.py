@@ -13,6 +13,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from photo_jobs import STREAM, WRITABLE, Job, plan
@@ -21,9 +22,9 @@ from photo_jobs import STREAM, WRITABLE, Job, plan
 PROTOCOL = ("seed", "overlap", "batch_size", "quantize", "color_space", "border")
 
 
-def parse(argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
-    """The arguments, and the photos that they mean."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """The parser of what to reconstruct, by what, and how."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="photos")
     add("--model", type=Path, required=True, help="a .keras file, or the folder of a run")
@@ -45,6 +46,11 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
     add("--no-quantize", dest="quantize", action="store_false", help=text)
     add("--color-space", choices=("rgb", "y"), default="rgb", help="y: luma of BT.601 (default: %(default)s)")
     add("--border", type=int, default=0, help="pixels left out at each side (default: %(default)s)")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
+    """The arguments, and the photos that they mean."""
     args = parser.parse_args(argv)
     for name, least in (("tile_size", 1), ("overlap", 0), ("batch_size", 1), ("seed", 0), ("border", 0)):
         if getattr(args, name) is not None and getattr(args, name) < least:
@@ -64,12 +70,10 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
 
 
 def main(argv: list[str] | None = None):
-    args, jobs = parse(argv)
+    args, jobs = parse(parser_of(__doc__), argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
 
     from PIL import Image  # from here on imports take seconds
-
-    from keras_recon.files import replacing, write_json
 
     Image.MAX_IMAGE_PIXELS = None  # these are the user's own files, of any size
     try:
@@ -77,21 +81,40 @@ def main(argv: list[str] | None = None):
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    titles = (f"{number}/{len(jobs)} {job.name}" for number, job in enumerate(jobs, start=1))
+    report(
+        args,
+        jobs,
+        protocol.fingerprint(model),
+        (attempt(j, model, protocol, args.format, t) for j, t in zip(jobs, titles)),
+    )
+
+
+def attempt(job: Job, model, protocol, format: str | None, title: str) -> dict:
+    """The line of a photo's results, or what went wrong as `error`."""
+    try:
+        return reconstruct(job, model, protocol, format, title)
+    except (ValueError, OSError) as error:
+        return {"path": job.name, "error": str(error)}
+
+
+def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcomes: Iterable[dict]):
+    """Write and print what came of the photos, as it comes; end with status 1 if something went wrong."""
+    from keras_recon.files import replacing, write_json
+
     results, errors = [], []
     with contextlib.ExitStack() as stack:
         lines = sys.stderr
         if jobs[0].folder:
             temporary = stack.enter_context(replacing(jobs[0].folder / "results.jsonl"))
             lines = stack.enter_context(open(temporary, "w"))
-        for number, job in enumerate(jobs, start=1):
-            try:
-                result = reconstruct(job, model, protocol, args.format, f"{number}/{len(jobs)} {job.name}")
-            except (ValueError, OSError) as error:
-                errors.append(f"{job.name}: {error}")
+        for outcome in outcomes:
+            if "error" in outcome:
+                errors.append(f"{outcome['path']}: {outcome['error']}")
             else:
-                results.append(result)
-                print(json.dumps(result), file=lines, flush=True)
-    summary = summarize(results, args, protocol.fingerprint(model))
+                results.append(outcome)
+                print(json.dumps(outcome), file=lines, flush=True)
+    summary = summarize(results, args, fingerprint)
     if jobs[0].folder and "psnr" in summary["results"]:
         write_json(jobs[0].folder / "summary.json", summary)
     print(json.dumps(summary["results"]), file=sys.stderr if args.output == STREAM else sys.stdout)
@@ -101,21 +124,26 @@ def main(argv: list[str] | None = None):
 
 
 def load(args):
-    """The model, and how photos are reconstructed and measured."""
-    from keras_recon import load_model
+    """The model, and how photos are reconstructed and measured; the end of the process where that cannot be."""
+    from PIL import Image  # from here on imports take seconds
+
+    from keras_recon import degradations, load_model
     from keras_recon.inference import tile_overlaps
     from keras_recon.photo_protocol import PhotoProtocol
 
-    model = load_model(args.model)
-    if args.tile_size:
-        model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
-    tile_overlaps(model.image_shape[:2], args.overlap)  # refused here, not for every photo
-    options = {name: getattr(args, name) for name in PROTOCOL}
-    if args.degradation:
-        from keras_recon import degradations
-
-        options["degradation"] = degradations.from_string(args.degradation)
-    return model, PhotoProtocol(**options)
+    Image.MAX_IMAGE_PIXELS = None  # these are the user's own files, of any size
+    try:
+        model = load_model(args.model)
+        if args.tile_size:
+            model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
+        tile_overlaps(model.image_shape[:2], args.overlap)  # refused here, not for every photo
+        options = {name: getattr(args, name) for name in PROTOCOL}
+        if args.degradation:
+            options["degradation"] = degradations.from_string(args.degradation)
+        return model, PhotoProtocol(**options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def reconstruct(job: Job, model, protocol, format: str | None, title: str) -> dict:

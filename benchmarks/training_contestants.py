@@ -1,0 +1,168 @@
+"""One contestant of `training_speed.py`, a process of its own: it reads numbers of steps and prints seconds.
+
+`python training_contestants.py TASK CONTESTANT DTYPE BATCH`; CONTESTANT is `library/engine`, see `build`.
+"""
+
+import itertools
+import json
+import sys
+import time
+
+import numpy as np
+
+TASKS = {  # image size, patch size, variant, mask ratio
+    "vit-tiny-64": (64, 8, "tiny", 0.0),
+    "vit-base-224": (224, 16, "base", 0.0),
+    "mae-tiny-64": (64, 8, "tiny", 0.75),
+    "mae-base-224": (224, 16, "base", 0.75),
+    "autoencoder-64": (64, 8, "micro", None),
+}
+LATENT_DIM = 48
+
+
+def build(task: str, contestant: str, dtype: str, images: np.ndarray):
+    """The function `run(steps)`, which trains for so many steps and has then waited for them."""
+    library, engine = contestant.split("/")
+    if library == "keras_recon":
+        return _keras(_keras_recon(task, dtype), task, engine, images)
+    if library == "keras_hub":
+        return _keras(_keras_hub(task, dtype), task, engine, images)
+    return _torch(_transformers(task) if library == "transformers" else _torch_peer(task), engine, dtype, images)
+
+
+def _keras_recon(task, dtype):
+    import keras
+
+    from keras_recon.models import ConvAutoencoder, ViTReconstructor
+
+    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else dtype)
+    side, patch_size, variant, mask_ratio = TASKS[task]
+    options = {"image_shape": (side, side, 3), "latent_dim": LATENT_DIM, "linear_path": False}
+    if task.startswith("autoencoder"):
+        return ConvAutoencoder.from_variant(variant, **options)
+    return ViTReconstructor.from_variant(variant, **options, patch_size=patch_size, mask_ratio=mask_ratio)
+
+
+def _keras_hub(task, dtype):
+    """As many blocks in one stack: of the variant `tiny`, encoder and decoder have the same ones."""
+    import keras
+    import keras_hub
+
+    from keras_recon.layers import LinearDecoder
+
+    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else dtype)
+    side, patch_size, _, _ = TASKS[task]
+    backbone = keras_hub.models.ViTBackbone((side, side, 3), patch_size, 16, 3, 192, 768)
+    grid = side // patch_size
+    features = keras.ops.reshape(backbone.output[:, 1:], (-1, grid, grid, 192))
+    return keras.Model(backbone.input, LinearDecoder(patch_size, 3)(features))
+
+
+def _keras(model, task, engine, images):
+    """`engine` is the backend, `tensorflow_xla`, or with `_bare` behind it for a training without PSNR and SSIM."""
+    import keras
+
+    from keras_recon import metrics
+
+    masked = task.startswith("mae")
+    scores = [] if engine.endswith("_bare") else [metrics.PSNR()] if masked else [metrics.PSNR(), metrics.SSIM()]
+    xla = "xla" in engine or ("auto" if "tensorflow" not in engine else False)
+    model.compile(keras.optimizers.AdamW(1e-4), "mse", metrics=scores, jit_compile=xla)
+    pair = (keras.ops.convert_to_tensor(images),) * 2
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        data = tf.data.Dataset.from_tensors(pair).repeat()
+    else:
+        data = (pair for _ in itertools.count())
+    return lambda steps: model.fit(data, steps_per_epoch=steps, verbose=0)
+
+
+def _sizes(task):
+    from keras_recon.models import ConvAutoencoder, ViTReconstructor
+
+    side, patch_size, variant, mask_ratio = TASKS[task]
+    if task.startswith("autoencoder"):
+        return ConvAutoencoder.from_variant(variant).get_config()
+    sizes = ViTReconstructor.variants[variant]
+    names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
+    return side, patch_size, [sizes[n] for n in names], [sizes[f"decoder_{n}"] for n in names], mask_ratio
+
+
+def _torch_peer(task):
+    import torch_peers
+
+    sizes = _sizes(task)
+    if task.startswith("autoencoder"):
+        return torch_peers.ConvAutoencoder(sizes["filters"], sizes["num_blocks"], LATENT_DIM)
+    side, patch_size, encoder, decoder, mask_ratio = sizes
+    return torch_peers.ViT(side, patch_size, LATENT_DIM, encoder, decoder, mask_ratio)
+
+
+def _transformers(task):
+    import torch
+    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+    side, patch_size, encoder, decoder, mask_ratio = _sizes(task)
+    names = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
+    sizes = dict(zip(names, encoder)) | dict(zip([f"decoder_{n}" for n in names], decoder))
+    config = ViTMAEConfig(image_size=side, patch_size=patch_size, mask_ratio=mask_ratio, **sizes)
+
+    class Loss(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = ViTMAEForPreTraining(config)
+
+        def forward(self, images):
+            return self.model(images.permute(0, 3, 1, 2)).loss
+
+    return Loss()
+
+
+def _torch(model, engine, dtype, images):
+    """`engine` is `eager` or `compile`."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device)
+    images = torch.from_numpy(images).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
+    loss_of = torch.compile(model) if engine == "compile" else model
+
+    def run(steps):
+        for _ in range(steps):
+            with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+                loss = loss_of(images)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    return run
+
+
+def counted_flops(task: str) -> int:
+    """Floating-point operations of a training step for one image, as PyTorch counts those of matrix products."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    side = TASKS[task][0]
+    model = _torch_peer(task)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.rand(2, side, side, 3)).backward()
+    return counter.get_total_flops() // 2
+
+
+def main(task: str, contestant: str, dtype: str, batch: str):
+    side = TASKS[task][0]
+    images = np.random.default_rng(0).random((int(batch), side, side, 3), "float32")
+    answer, sys.stdout = sys.stdout, sys.stderr
+    run = build(task, contestant, dtype, images)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        run(int(line))
+        print(json.dumps(time.perf_counter() - start), file=answer, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
