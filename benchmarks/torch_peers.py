@@ -19,7 +19,8 @@ class ViT(nn.Module):
         self.positions = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
         self.blocks = nn.Sequential(*(Block(width, heads, mlp / width, qkv_bias=True) for _ in range(layers)))
         self.norm, self.latent_head = nn.LayerNorm(width), nn.Linear(width, latent_dim)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, latent_dim))
+        if mask_ratio:
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, latent_dim))
         self.decoder_embedding = nn.Linear(latent_dim, decoder_width)
         self.decoder_positions = nn.Parameter(torch.randn(1, tokens, decoder_width) * 0.02)
         blocks = (

@@ -1,8 +1,8 @@
 """Speed of training steps: images per second of keras_recon beside the same networks in other libraries.
 
 Every contestant is a process of its own, whose steps on one batch in memory are timed in turns with the others', so
-that whatever else the machine does falls on all. Beside it stand the floating-point operations of the network's matrix
-products, counted by PyTorch on its own version of the network, and their share of the fastest matrix product.
+that whatever else the machine does falls on all. Beside it stands the speed of the network's matrix products as a share
+of that of the machine's fastest matrix product.
 """
 
 import argparse
