@@ -27,6 +27,7 @@ TRAINING_OPTIONS = (
     "seed",
     "loss",
     "learning_rate",
+    "base_batch_size",
     "warmup_steps",
     "weight_decay",
     "ema_momentum",
@@ -36,7 +37,8 @@ TRAINING_OPTIONS = (
 RESUME_MAY_CHANGE = ("on_bad_image", "on_divergence", "distribute")
 # What a number must be, where a configuration has it.
 LIMITS = (
-    ("at least 1", lambda x: x >= 1, ("batch_size", "epochs", "steps_per_epoch", "patch_size", "latent_dim")),
+    ("at least 1", lambda x: x >= 1, ("batch_size", "base_batch_size", "epochs", "steps_per_epoch", "patch_size")),
+    ("at least 1", lambda x: x >= 1, ("latent_dim",)),
     ("finite, from 0", lambda x: 0 <= x < math.inf, ("learning_rate", "backbone_scale", "weight_decay", "kl_weight")),
     ("from 0 to below 1", lambda x: 0 <= x < 1, ("ema_momentum", "dropout_rate", "drop_path_rate", "mask_ratio")),
     ("from 0 to below 2^32", lambda x: 0 <= x < 2**32, ("seed",)),
@@ -56,6 +58,9 @@ class RunConfig:
     epochs: int = setting(6, "epochs; each ends with a validation")
     steps_per_epoch: int = setting(100, "training steps per epoch")
     learning_rate: float = setting(3e-3, "peak learning rate of AdamW")
+    base_batch_size: int | None = setting(
+        None, "batch size that the learning rate is for; at others it is multiplied by the square root of the ratio"
+    )
     warmup_steps: int = setting(100, "steps until the peak learning rate")
     weight_decay: float = setting(0.05, "weight decay of the network's kernels")
     ema_momentum: float = setting(0.99, "momentum of the moving average of the weights that is validated; 0 for none")

@@ -1,4 +1,5 @@
 import csv
+import math
 import sys
 from pathlib import Path
 
@@ -97,6 +98,8 @@ def train(
     ema_momentum: float = 0.0,
     on_divergence: str = "stop",
     distribution: Distribution = ALONE,
+    learning_rate: float,
+    base_batch_size: int | None = None,
     **compile_options,
 ):
     """Train to the weights with the best validation PSNR, from the start or from where a killed run stopped.
@@ -115,6 +118,9 @@ def train(
         on_divergence: `"stop"`, or `"rollback"`: to go back an epoch or two and on at half the learning rate, up to
             four times.
         distribution: the devices; the model was built, and this is called, in its scope.
+        learning_rate: its peak, for batches of `base_batch_size` if that is given: for others it is multiplied by the
+            square root of the ratio, the rule for Adam of "On the SDEs and Scaling Rules for Adaptive Gradient
+            Algorithms" (Malladi et al., 2022).
         ema_momentum, **compile_options: see `compile_model`.
 
     Raises:
@@ -128,7 +134,8 @@ def train(
     if on_divergence not in ("stop", "rollback"):
         raise ValueError(f"`on_divergence` must be 'stop' or 'rollback'. Received: on_divergence={on_divergence!r}")
     total_steps = epochs * steps_per_epoch
-    options = {**compile_options, "ema_momentum": ema_momentum, "replicas": distribution.share.all_replicas}
+    learning_rate *= math.sqrt(batch_size / (base_batch_size or batch_size))
+    options = {**compile_options, "learning_rate": learning_rate, "ema_momentum": ema_momentum, "replicas": distribution.share.all_replicas}
     compile_model(model, total_steps=total_steps, **options)
     state = run_dir / "training"
     state.mkdir(parents=True, exist_ok=True)
