@@ -134,9 +134,14 @@ def train(
     if on_divergence not in ("stop", "rollback"):
         raise ValueError(f"`on_divergence` must be 'stop' or 'rollback'. Received: on_divergence={on_divergence!r}")
     total_steps = epochs * steps_per_epoch
-    learning_rate *= math.sqrt(batch_size / (base_batch_size or batch_size))
-    options = {**compile_options, "learning_rate": learning_rate, "ema_momentum": ema_momentum, "replicas": distribution.share.all_replicas}
-    compile_model(model, total_steps=total_steps, **options)
+    compile_model(
+        model,
+        total_steps=total_steps,
+        learning_rate=learning_rate * math.sqrt(batch_size / (base_batch_size or batch_size)),
+        ema_momentum=ema_momentum,
+        replicas=distribution.share.all_replicas,
+        **compile_options,
+    )
     state = run_dir / "training"
     state.mkdir(parents=True, exist_ok=True)
     check_unchanged(state / "began.json", model, training, validation)
