@@ -57,6 +57,8 @@ def test_defaults_smoke_and_explicit_settings():
         (["--patch-size", "0"], "Received: patch_size=0"),
         (["--patch-size", "8", "--image-size", "64x20"], "height and width (64 and 20). Received: patch_size=8"),
         (["--channels", "2"], "invalid choice: 2"),
+        (["--distribute", "gpus"], "--distribute must be none, data or model:N. Received: distribute='gpus'"),
+        (["--base-batch-size", "0"], "--base-batch-size must be at least 1. Received: base_batch_size=0"),
         (["--resume"], "--resume needs --run-name"),
         (["--nonsense"], "--nonsense"),
     ],
