@@ -4,7 +4,6 @@
 """
 
 import itertools
-import json
 import sys
 import time
 
@@ -20,14 +19,16 @@ TASKS = {  # image size, patch size, variant, mask ratio
 LATENT_DIM = 48
 
 
-def build(task: str, contestant: str, dtype: str, images: np.ndarray):
-    """The function `run(steps)`, which trains for so many steps and has then waited for them."""
+def train(task: str, contestant: str, dtype: str, images: np.ndarray, turns):
+    """Train a contestant; `turns()` is called after every step, with a function that waits for its loss."""
     library, engine = contestant.split("/")
     if library == "keras_recon":
-        return _keras(_keras_recon(task, dtype), task, engine, images)
-    if library == "keras_hub":
-        return _keras(_keras_hub(task, dtype), task, engine, images)
-    return _torch(_transformers(task) if library == "transformers" else _torch_peer(task), engine, dtype, images)
+        _keras(_keras_recon(task, dtype), task, engine, images, turns)
+    elif library == "keras_hub":
+        _keras(_keras_hub(task, dtype), task, engine, images, turns)
+    else:
+        model = _transformers(task) if library == "transformers" else _torch_peer(task)
+        _torch(model, engine, dtype, images, turns)
 
 
 def _keras_recon(task, dtype):
@@ -58,7 +59,7 @@ def _keras_hub(task, dtype):
     return keras.Model(backbone.input, LinearDecoder(patch_size, 3)(features))
 
 
-def _keras(model, task, engine, images):
+def _keras(model, task, engine, images, turns):
     """`engine` is the backend, `tensorflow_xla`, or with `_bare` behind it for a training without PSNR and SSIM."""
     import keras
 
@@ -69,13 +70,13 @@ def _keras(model, task, engine, images):
     xla = "xla" in engine or ("auto" if "tensorflow" not in engine else False)
     model.compile(keras.optimizers.AdamW(1e-4), "mse", metrics=scores, jit_compile=xla)
     pair = (keras.ops.convert_to_tensor(images),) * 2
+    data = (pair for _ in itertools.count())
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         data = tf.data.Dataset.from_tensors(pair).repeat()
-    else:
-        data = (pair for _ in itertools.count())
-    return lambda steps: model.fit(data, steps_per_epoch=steps, verbose=0)
+    after = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: turns(lambda: float(logs["loss"])))
+    model.fit(data, steps_per_epoch=10**9, verbose=0, callbacks=[after])
 
 
 def _sizes(task):
@@ -119,7 +120,7 @@ def _transformers(task):
     return Loss()
 
 
-def _torch(model, engine, dtype, images):
+def _torch(model, engine, dtype, images, turns):
     """`engine` is `eager` or `compile`."""
     import torch
 
@@ -129,16 +130,13 @@ def _torch(model, engine, dtype, images):
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
     loss_of = torch.compile(model) if engine == "compile" else model
 
-    def run(steps):
-        for _ in range(steps):
-            with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
-                loss = loss_of(images)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return loss.item()
-
-    return run
+    while True:
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = loss_of(images)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        turns(loss.item)
 
 
 def counted_flops(task: str) -> int:
@@ -156,15 +154,32 @@ def counted_flops(task: str) -> int:
     return counter.get_total_flops() // 2
 
 
+class Turns:
+    """Lets a training run for as many steps as a line of stdin says, and prints the seconds."""
+
+    def __init__(self, output):
+        self.output = output
+        self.left = 0
+
+    def __call__(self, wait):
+        self.left -= 1
+        if not self.left:
+            wait()
+            print(time.perf_counter() - self.start, file=self.output, flush=True)
+            self.begin()
+
+    def begin(self):
+        self.left = int(sys.stdin.readline())
+        self.start = time.perf_counter()
+
+
 def main(task: str, contestant: str, dtype: str, batch: str):
     side = TASKS[task][0]
     images = np.random.default_rng(0).random((int(batch), side, side, 3), "float32")
-    answer, sys.stdout = sys.stdout, sys.stderr
-    run = build(task, contestant, dtype, images)
-    for line in sys.stdin:
-        start = time.perf_counter()
-        run(int(line))
-        print(json.dumps(time.perf_counter() - start), file=answer, flush=True)
+    turns = Turns(sys.stdout)
+    sys.stdout = sys.stderr
+    turns.begin()
+    train(task, contestant, dtype, images, turns)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ of that of the machine's fastest matrix product.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -46,13 +47,16 @@ def begin(task: str, contestant: str, dtype: str, batch: int) -> subprocess.Pope
 
 
 def seconds(process: subprocess.Popen, steps: int) -> float | None:
-    """Of so many steps; None where the contestant has failed."""
+    """Of so many steps; None where it has failed. Between its turns a contestant is stopped: idle threads may spin."""
     try:
+        process.send_signal(signal.SIGCONT)
         process.stdin.write(f"{steps}\n")
         process.stdin.flush()
         return json.loads(process.stdout.readline())
     except (OSError, ValueError):
         return None
+    finally:
+        process.send_signal(signal.SIGSTOP)
 
 
 def matrix_peak(dtype: str, side: int = 4096, rounds: int = 5) -> float:
@@ -72,8 +76,10 @@ def matrix_peak(dtype: str, side: int = 4096, rounds: int = 5) -> float:
 
 def measure(task: str, names: list[str], dtype: str, batch: int, rounds: int, steps: int) -> dict:
     """A row for each contestant; the warm-up, which compiles, is one turn of its own."""
-    processes = {name: begin(task, name, dtype, batch) for name in names}
-    compiling = {name: seconds(process, 2) for name, process in processes.items()}
+    processes, compiling = {}, {}
+    for name in names:
+        processes[name] = begin(task, name, dtype, batch)
+        compiling[name] = seconds(processes[name], 2)
     times = {name: [] for name in names if compiling[name] is not None}
     for _ in range(rounds):
         for name, turn in times.items():
