@@ -1,14 +1,16 @@
-"""How time and memory of a training step grow, and the exponent beside that of the operations counted.
+"""How time and memory of a training step grow, and the exponent beside that of what they should cost.
 
-One quantity grows at a time: the side of the images, the depth, the latent values of a patch; each size in a process
-of its own. The exponent is the slope of a line through the logarithms.
+That is the operations counted for the ViT and, up to a factor, weights times pixels for the convolutions. One quantity
+grows at a time: the side of the images, the depth, the latent values of a patch; each size in a process of its own. The
+exponent is the slope of a line through the logarithms.
 """
 
 import argparse
 import json
-import os
+import resource
 import subprocess
 import sys
+import time
 
 import numpy as np
 
@@ -24,10 +26,7 @@ GROWING = {
 
 
 def one(model: str, name: str, value: int):
-    """Print seconds and MiB of a training step, and its operations."""
-    import resource
-    import time
-
+    """Print seconds and MiB of a training step, and what it should cost."""
     from masked_encoding import forward_flops
 
     from keras_recon.models import ConvAutoencoder, ViTReconstructor
@@ -46,9 +45,9 @@ def one(model: str, name: str, value: int):
         network.train_on_batch(images, images)
         times.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    flops = forward_flops(network) if model == "vit" else network.count_params() * side**2
+    cost = forward_flops(network) if model == "vit" else network.count_params() * side**2
     row = {"seconds an image": float(np.median(times)) / batch, "peak MiB of the process": peak}
-    print(json.dumps({**row, "operations": flops, "batch": batch}))
+    print(json.dumps({**row, "expected cost": cost, "batch": batch}))
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
@@ -68,11 +67,11 @@ def main(argv: list[str] | None = None):
         rows = {}
         for size in sizes:
             command = [sys.executable, __file__, "--one", model, name, str(size)]
-            output = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+            output = subprocess.run(command, capture_output=True, text=True, check=True)
             rows[str(size)] = json.loads(output.stdout.splitlines()[-1])
         exponents = {
             column: exponent(sizes, [row[column] for row in rows.values()])
-            for column in ("seconds an image", "operations")
+            for column in ("seconds an image", "expected cost")
         }
         results[title] = {"rows": rows, "exponents": exponents}
         print(f"\n{title}\n{results_table(rows)}")

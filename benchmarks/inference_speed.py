@@ -1,7 +1,7 @@
 """Latency and throughput of a trained model in its formats, the start of a process, and the import of keras_recon.
 
 Each format runs in a process of its own, as it would be deployed: the SavedModel with TensorFlow alone, ONNX with ONNX
-Runtime, LiteRT with its interpreter, the .keras file under each backend.
+Runtime, LiteRT with its interpreter, the .keras file under each backend. So keras_recon is imported where it is used.
 """
 
 import argparse
@@ -14,13 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_recon.files import write_json
-from keras_recon.report import results_table, surroundings
-
 FORMATS = {  # by the row's name: what loads it, the file, the backend
     "SavedModel": ("savedmodel", "savedmodel", "tensorflow"),
-    "ONNX Runtime": ("onnx", "model.onnx", ""),
-    "LiteRT": ("litert", "model.tflite", ""),
+    "ONNX Runtime": ("onnx", "model.onnx", "tensorflow"),
+    "LiteRT": ("litert", "model.tflite", "tensorflow"),
     ".keras, TensorFlow": ("keras", "model.keras", "tensorflow"),
     ".keras, JAX": ("keras", "model.keras", "jax"),
     ".keras, PyTorch": ("keras", "model.keras", "torch"),
@@ -64,13 +61,12 @@ def load(kind: str, path: str):
     return lambda images: np.asarray(model.predict_on_batch(images))
 
 
-def one(kind: str, path: str, start: str, batches: list[int], rounds: int):
+def one(kind: str, path: str, start: float, image_shape: tuple, batches: list[int], rounds: int):
     """Print the times of one format, in a process that began at `start`."""
-    side = json.loads(os.environ["IMAGE_SHAPE"])
     run = load(kind, path)
-    images = {n: np.random.default_rng(0).random((n, *side), "float32") for n in batches}
-    run(images[1])
-    row = {"cold start, s": time.time() - float(start)}
+    images = {n: np.random.default_rng(0).random((n, *image_shape), "float32") for n in batches}
+    run(images[batches[0]])
+    row = {"cold start, s": time.time() - start}
     for n, batch in images.items():
         times = []
         run(batch)
@@ -103,6 +99,8 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--output", default="inference_speed.json")
     args = parser.parse_args(argv)
     from keras_recon import load_model
+    from keras_recon.files import write_json
+    from keras_recon.report import results_table, surroundings
 
     shape = load_model(args.run / "model.keras").image_shape
     export = [sys.executable, EXPORT, args.run, "--format", "savedmodel", "onnx", "litert"]
@@ -110,15 +108,10 @@ def main(argv: list[str] | None = None):
     rows = {}
     for name, (kind, file, backend) in FORMATS.items():
         path = args.run / file if kind == "keras" else args.run / "export" / file
-        script = f"from inference_speed import one; one({kind!r}, {str(path)!r}, {{}}, {args.batches}, {args.rounds})"
+        arguments = (kind, str(path), time.time(), shape, args.batches, args.rounds)
         output = subprocess.run(
-            [sys.executable, "-c", script.format(time.time())],
-            env={
-                **os.environ,
-                "PYTHONPATH": str(Path(__file__).parent),
-                "KERAS_BACKEND": backend or "tensorflow",
-                "IMAGE_SHAPE": json.dumps(shape),
-            },
+            [sys.executable, "-c", f"from inference_speed import one; one(*{arguments})"],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "KERAS_BACKEND": backend},
             capture_output=True,
             text=True,
         )

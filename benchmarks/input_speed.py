@@ -113,20 +113,20 @@ def tf_data(folder):
 
 def rates(loaders: dict, seconds: float, rounds: int) -> dict[str, dict]:
     """Images per second of each loader; they take turns."""
-    iterators, speeds = {}, {}
+    iterators = {}
+    for name, begin in loaders.items():
+        try:
+            iterators[name] = begin()
+        except ImportError as error:
+            print(f"{name}: left out, {error}")
+    speeds = {name: [] for name in iterators}
+    for iterator in iterators.values():
+        next(iterator)  # its start is not counted
     for _ in range(rounds):
-        for name, begin in loaders.items():
-            if name not in iterators:
-                try:
-                    iterators[name], speeds[name] = begin(), []
-                    next(iterators[name])
-                except ImportError as error:
-                    print(f"{name}: left out, {error}")
-                    speeds.pop(name, None)
-                    continue
+        for name, iterator in iterators.items():
             batches, start = 0, time.perf_counter()
             while time.perf_counter() - start < seconds:
-                next(iterators[name])
+                next(iterator)
                 batches += 1
             speeds[name].append(32 * batches / (time.perf_counter() - start))
     cores = os.cpu_count()

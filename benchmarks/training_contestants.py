@@ -1,6 +1,6 @@
 """One contestant of `training_speed.py`, a process of its own: it reads numbers of steps and prints seconds.
 
-`python training_contestants.py TASK CONTESTANT DTYPE BATCH`; CONTESTANT is `library/engine`, see `build`.
+`python training_contestants.py TASK CONTESTANT DTYPE BATCH`; CONTESTANT is `library/engine`, see `train`.
 """
 
 import itertools
@@ -22,21 +22,20 @@ LATENT_DIM = 48
 def train(task: str, contestant: str, dtype: str, images: np.ndarray, turns):
     """Train a contestant; `turns()` is called after every step, with a function that waits for its loss."""
     library, engine = contestant.split("/")
-    if library == "keras_recon":
-        _keras(_keras_recon(task, dtype), task, engine, images, turns)
-    elif library == "keras_hub":
-        _keras(_keras_hub(task, dtype), task, engine, images, turns)
+    if library in ("keras_recon", "keras_hub"):
+        import keras
+
+        keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else dtype)
+        model = _keras_recon(task) if library == "keras_recon" else _keras_hub(task)
+        _keras(model, task, engine, images, turns)
     else:
         model = _transformers(task) if library == "transformers" else _torch_peer(task)
         _torch(model, engine, dtype, images, turns)
 
 
-def _keras_recon(task, dtype):
-    import keras
-
+def _keras_recon(task):
     from keras_recon.models import ConvAutoencoder, ViTReconstructor
 
-    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else dtype)
     side, patch_size, variant, mask_ratio = TASKS[task]
     options = {"image_shape": (side, side, 3), "latent_dim": LATENT_DIM, "linear_path": False}
     if task.startswith("autoencoder"):
@@ -44,14 +43,13 @@ def _keras_recon(task, dtype):
     return ViTReconstructor.from_variant(variant, **options, patch_size=patch_size, mask_ratio=mask_ratio)
 
 
-def _keras_hub(task, dtype):
+def _keras_hub(task):
     """As many blocks in one stack: of the variant `tiny`, encoder and decoder have the same ones."""
     import keras
     import keras_hub
 
     from keras_recon.layers import LinearDecoder
 
-    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else dtype)
     side, patch_size, _, _ = TASKS[task]
     backbone = keras_hub.models.ViTBackbone((side, side, 3), patch_size, 16, 3, 192, 768)
     grid = side // patch_size
@@ -79,12 +77,11 @@ def _keras(model, task, engine, images, turns):
     model.fit(data, steps_per_epoch=10**9, verbose=0, callbacks=[after])
 
 
-def _sizes(task):
-    from keras_recon.models import ConvAutoencoder, ViTReconstructor
+def _vit_sizes(task):
+    """Image size, patch size, the four sizes of encoder and decoder, mask ratio."""
+    from keras_recon.models import ViTReconstructor
 
     side, patch_size, variant, mask_ratio = TASKS[task]
-    if task.startswith("autoencoder"):
-        return ConvAutoencoder.from_variant(variant).get_config()
     sizes = ViTReconstructor.variants[variant]
     names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
     return side, patch_size, [sizes[n] for n in names], [sizes[f"decoder_{n}"] for n in names], mask_ratio
@@ -93,10 +90,10 @@ def _sizes(task):
 def _torch_peer(task):
     import torch_peers
 
-    sizes = _sizes(task)
     if task.startswith("autoencoder"):
-        return torch_peers.ConvAutoencoder(sizes["filters"], sizes["num_blocks"], LATENT_DIM)
-    side, patch_size, encoder, decoder, mask_ratio = sizes
+        config = _keras_recon(task).get_config()
+        return torch_peers.ConvAutoencoder(config["filters"], config["num_blocks"], LATENT_DIM)
+    side, patch_size, encoder, decoder, mask_ratio = _vit_sizes(task)
     return torch_peers.ViT(side, patch_size, LATENT_DIM, encoder, decoder, mask_ratio)
 
 
@@ -104,7 +101,7 @@ def _transformers(task):
     import torch
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-    side, patch_size, encoder, decoder, mask_ratio = _sizes(task)
+    side, patch_size, encoder, decoder, mask_ratio = _vit_sizes(task)
     names = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
     sizes = dict(zip(names, encoder)) | dict(zip([f"decoder_{n}" for n in names], decoder))
     config = ViTMAEConfig(image_size=side, patch_size=patch_size, mask_ratio=mask_ratio, **sizes)
@@ -144,7 +141,7 @@ def counted_flops(task: str) -> int:
     if not task.startswith("autoencoder"):
         from masked_encoding import forward_flops
 
-        return 3 * forward_flops(_keras_recon(task, "float32"))
+        return 3 * forward_flops(_keras_recon(task))
     import torch
     from torch.utils.flop_counter import FlopCounterMode  # it leaves out the attention of CPUs
 

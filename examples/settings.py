@@ -37,8 +37,11 @@ TRAINING_OPTIONS = (
 RESUME_MAY_CHANGE = ("on_bad_image", "on_divergence", "distribute")
 # What a number must be, where a configuration has it.
 LIMITS = (
-    ("at least 1", lambda x: x >= 1, ("batch_size", "base_batch_size", "epochs", "steps_per_epoch", "patch_size")),
-    ("at least 1", lambda x: x >= 1, ("latent_dim",)),
+    (
+        "at least 1",
+        lambda x: x >= 1,
+        ("batch_size", "base_batch_size", "epochs", "steps_per_epoch", "patch_size", "latent_dim"),
+    ),
     ("finite, from 0", lambda x: 0 <= x < math.inf, ("learning_rate", "backbone_scale", "weight_decay", "kl_weight")),
     ("from 0 to below 1", lambda x: 0 <= x < 1, ("ema_momentum", "dropout_rate", "drop_path_rate", "mask_ratio")),
     ("from 0 to below 2^32", lambda x: 0 <= x < 2**32, ("seed",)),

@@ -119,22 +119,22 @@ def _start_jax(parts: int) -> Distribution:
     addresses, index = _processes()
     if len(addresses) > 1:
         keras.distribution.initialize()
-    devices = jax.device_count()
-    if devices % parts or jax.local_device_count() % parts:
+    local = jax.local_device_count()
+    if local % parts:
         raise ValueError(
-            f"`distribute` must split the model over a divisor of each process's {jax.local_device_count()} devices. "
+            f"`distribute` must split the model over a divisor of each process's {local} devices. "
             f"Received: distribute='model:{parts}'"
         )
     if parts == 1:
         distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
     else:
-        mesh = keras.distribution.DeviceMesh((devices // parts, parts), ("batch", "model"))
+        mesh = keras.distribution.DeviceMesh((jax.device_count() // parts, parts), ("batch", "model"))
         layout = keras.distribution.LayoutMap(mesh)
         layout[SPLIT_COLUMNS + "kernel"] = (None, "model")
         layout[SPLIT_COLUMNS + "bias"] = ("model",)
         layout[SPLIT_ROWS] = ("model", None)
         distribution = keras.distribution.ModelParallel(layout_map=layout, auto_shard_dataset=False)
-    share = Share(index, len(addresses), jax.local_device_count() // parts)
+    share = Share(index, len(addresses), local // parts)
     return Distribution(share, distribution.scope, lambda data: data(share))
 
 

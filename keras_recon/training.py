@@ -37,8 +37,8 @@ def compile_model(
 
     The learning rate rises linearly over `warmup_steps` and falls by a cosine to zero at `total_steps`; a pretrained
     backbone's is `backbone_scale` times as high. Only the kernels of the new layers decay. With `ema_momentum` above 0
-    the optimizer keeps a moving average of the weights. On one device
-    TensorFlow compiles long runs by XLA; `replicas` is the number of devices.
+    the optimizer keeps a moving average of the weights. `replicas` is the number of devices: on one, TensorFlow
+    compiles long runs by XLA.
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(

@@ -1,10 +1,5 @@
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # its scripts import each other
 import growth
+import pytest
 
 
 def test_the_exponent_is_that_of_a_power_behind_a_constant():

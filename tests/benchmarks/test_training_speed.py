@@ -1,20 +1,17 @@
 import json
-import sys
-from pathlib import Path
 
 import keras
 import pytest
+import training_contestants
+import training_speed
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # its scripts import each other
 torch = pytest.importorskip("torch", reason="the peers are PyTorch's")
 pytest.importorskip("timm", reason="the peers' blocks are timm's")
-import training_contestants  # noqa: E402
-import training_speed  # noqa: E402
 
 
 @pytest.mark.parametrize("task", ["vit-tiny-64", "mae-tiny-64", "autoencoder-64"])
 def test_the_peers_are_the_same_networks(task):
-    own = training_contestants._keras_recon(task, "float32")
+    own = training_contestants._keras_recon(task)
     peer = training_contestants._torch_peer(task)
     count = sum(keras.ops.size(variable) for variable in own.trainable_variables)
     assert int(count) == sum(parameter.numel() for parameter in peer.parameters() if parameter.requires_grad)

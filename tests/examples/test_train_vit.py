@@ -68,7 +68,10 @@ def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
         (["--num-heads", "3"], "num_heads=3"),  # refused by the model
         (["--loss", "huber"], "loss='huber'"),
         (["--learning-rate", "1e30", "--no-linear-path"], "the loss came to"),  # by the training
-        (["--data", "photos", "--on-bad-image", "error"], "photos/train/a.png"),
+        (  # by tf.data
+            ["--data", "photos", "--on-bad-image", "error"],
+            "Cannot read the image a.png: cannot identify image file 'photos/train/a.png'",
+        ),
     ],
 )
 def test_a_run_that_fails_says_why_and_leaves_its_name_free(tmp_path, capsys, monkeypatch, more, message):
