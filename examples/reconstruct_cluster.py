@@ -46,6 +46,8 @@ def main(argv: list[str] | None = None):
 
     import ray
 
+    from keras_recon.files import remove_temporaries
+
     ray.init(args.address, log_to_driver=False)
     rows = [
         {name: str(value) if name in PATHS and value else value for name, value in dataclasses.asdict(job).items()}
@@ -58,7 +60,13 @@ def main(argv: list[str] | None = None):
         num_gpus=args.gpus,
         concurrency=args.workers,
     )
-    reconstruct.report(args, jobs, fingerprint, (json.loads(row["outcome"]) for row in outcomes.iter_rows()))
+    try:
+        reconstruct.report(args, jobs, fingerprint, (json.loads(row["outcome"]) for row in outcomes.iter_rows()))
+    finally:
+        ray.shutdown()
+        if jobs[0].folder:  # workers that were killed leave what they were writing
+            written = {path for job in jobs for path in (job.target, job.error_map) if path}
+            remove_temporaries(jobs[0].folder, of=written)
 
 
 if __name__ == "__main__":

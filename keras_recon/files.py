@@ -57,9 +57,15 @@ def write_json(path: str | Path, content: dict):
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def remove_temporaries(folder: Path):
-    """Remove what killed processes left of `replacing` in a folder and its subfolders; none may write there now."""
-    for path in [path for path in folder.rglob(".*") if re.match(r"\.\d+\.", path.name)]:
+def remove_temporaries(folder: Path, of: set[Path] | None = None):
+    """Remove what killed processes left of `replacing` in a folder and its subfolders; none may write there now.
+
+    Where the folder has files of others, `of` holds the paths that were to be written: no other temporary is removed.
+    """
+    for path in list(folder.rglob(".*")):
+        match = re.match(r"\.\d+\.", path.name)
+        if not match or (of is not None and path.with_name(path.name[match.end() :]) not in of):
+            continue
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -49,6 +49,13 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {".hidden", "12.a.json"}
 
 
+def test_of_a_folder_with_files_of_others_only_the_own_temporaries_go(tmp_path):
+    for name in (".12.own.png", ".12.other.png", ".1.png"):
+        (tmp_path / name).touch()
+    remove_temporaries(tmp_path, of={tmp_path / "own.png"})
+    assert {path.name for path in tmp_path.iterdir()} == {".12.other.png", ".1.png"}
+
+
 def test_room_is_asked_for_and_left_free(tmp_path):
     require_room(tmp_path / "weights", 10_000)
     with pytest.raises(OSError):
