@@ -31,8 +31,8 @@ def load(kind: str, path: str):
     if kind == "savedmodel":
         import tensorflow as tf
 
-        serve = tf.saved_model.load(path).serve
-        return lambda images: serve(images).numpy()
+        model = tf.saved_model.load(path)  # its variables live as long as it does
+        return lambda images: model.serve(images).numpy()
     if kind == "onnx":
         import onnxruntime
 
