@@ -37,20 +37,6 @@ def replacing(path: str | Path):
             temporary.unlink()
 
 
-def require_room(path: Path, size: int):
-    """Raise an OSError if a new file of so many bytes has no room on its disk; the path stays free.
-
-    Nothing is asked where the system has no `posix_fallocate`, as macOS and Windows.
-    """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with open(path, "xb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        finally:
-            path.unlink()
-
-
 def write_json(path: str | Path, content: dict):
     """Write `content` as indented JSON, atomically."""
     with replacing(path) as temporary:

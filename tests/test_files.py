@@ -1,9 +1,8 @@
 import json
-import os
 
 import pytest
 
-from keras_recon.files import remove_temporaries, replacing, require_room, write_json
+from keras_recon.files import remove_temporaries, replacing, write_json
 
 
 def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
@@ -54,19 +53,6 @@ def test_of_a_folder_with_files_of_others_only_the_own_temporaries_go(tmp_path):
         (tmp_path / name).touch()
     remove_temporaries(tmp_path, of={tmp_path / "own.png"})
     assert {path.name for path in tmp_path.iterdir()} == {".12.other.png", ".1.png"}
-
-
-def test_room_is_asked_for_and_left_free(tmp_path):
-    require_room(tmp_path / "weights", 10_000)
-    with pytest.raises(OSError):
-        require_room(tmp_path / "weights", 2**62)
-    assert not list(tmp_path.iterdir())
-
-
-def test_where_room_cannot_be_asked_for_nothing_is_done(tmp_path, monkeypatch):
-    monkeypatch.delattr(os, "posix_fallocate")
-    require_room(tmp_path / "weights", 2**62)
-    assert not list(tmp_path.iterdir())
 
 
 def test_json(tmp_path):

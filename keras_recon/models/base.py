@@ -1,5 +1,7 @@
 import math
+import shutil
 import typing
+import zipfile
 from collections.abc import Iterable
 
 import keras
@@ -7,7 +9,7 @@ import numpy as np
 from keras import ops
 
 import keras_recon
-from keras_recon.files import replacing, require_room
+from keras_recon.files import replacing
 from keras_recon.layers import LinearAutoencoder, patchify, unpatchify
 
 MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
@@ -206,12 +208,16 @@ class Reconstructor(keras.Model):
     def save_weights(self, filepath, overwrite=True, max_shard_size=None):
         if not overwrite or max_shard_size:  # shards are several files
             return super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
+        # HDF5 takes the process down where the disk fills while it writes. In a `.keras` file, which holds the same
+        # weights, Keras writes them through memory, and the disk's errors are Python's.
         with replacing(filepath) as temporary:
-            # HDF5 takes the process down where the disk is full, so it is asked before; 4 KiB for the names of each.
-            optimizer = getattr(self, "optimizer", None)  # before `compile` there is no such attribute
-            variables = [*self.variables, *(optimizer.variables if optimizer else [])]
-            require_room(temporary, sum(4096 + math.prod(v.shape) * 8 for v in variables))
-            super().save_weights(temporary)
+            whole = temporary.with_name(f"{temporary.name}.keras")
+            try:
+                super().save(whole)
+                with zipfile.ZipFile(whole) as archive, open(temporary, "wb") as file:
+                    shutil.copyfileobj(archive.open("model.weights.h5"), file)
+            finally:
+                whole.unlink(missing_ok=True)
 
     # Keras does not save the seed generators of dropout; a resumed run needs them to draw what it would have drawn.
 

@@ -56,6 +56,25 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["model.weights.h5"]
 
 
+def test_a_disk_that_fills_at_any_byte_raises_and_leaves_the_old_file(tmp_path):
+    resource = pytest.importorskip("resource", reason="file sizes are limited on Unix alone")
+    for path in (tmp_path / "model.weights.h5", tmp_path / "model.keras"):
+        model = ViTReconstructor(**TINY)
+        save = model.save if path.suffix == ".keras" else model.save_weights
+        save(path)
+        before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+        for size in range(0, len(before), len(before) // 12):
+            try:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+                with pytest.raises(OSError, match=f"Cannot write {path}: File too large"):
+                    save(path)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert path.read_bytes() == before
+        model.load_weights(path)
+    assert {p.name for p in tmp_path.iterdir()} == {"model.weights.h5", "model.keras"}
+
+
 def test_seeds_of_dropout_survive_saving(tmp_path):
     images = random_images(4, 16, 16, 3)
     model = ViTReconstructor(**TINY, dropout_rate=0.3, linear_path=False)
