@@ -1,8 +1,8 @@
 """Speed of the input: images per second that are read, decoded and cropped at random, beside other loaders.
 
 JPEG files of 500x375 and of 4000x3000 pixels, and the small ones as TFRecord and ArrayRecord, are made from the photos
-of scikit-image. No loader may keep decoded photos. The operating system has the files in memory. Then the memory that
-folders of many files take.
+of scikit-image. No loader may keep decoded photos. The operating system has the files in memory. Then what folders of
+many files take: memory, and time to begin.
 """
 
 import argparse
@@ -23,14 +23,15 @@ from keras_recon.report import results_table, surroundings
 CROP = 64
 SIZES = {"500x375": ((500, 375), 200), "4000x3000": ((4000, 3000), 12)}  # (width, height), files
 MEMORY = """
-import pathlib, resource, sys
+import pathlib, resource, sys, time
 from keras_recon import data
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-before = peak()
+before, start = peak(), time.perf_counter()
 photos = data.folder_photos(pathlib.Path(sys.argv[1]))
 batches = data.training_batches(photos, (64, 64, 3), 32, 100, 1, 0)
-for _ in batches.as_numpy_iterator(): pass
-print(len(photos), peak() - before)
+for step, _ in enumerate(batches.as_numpy_iterator()):
+    if not step: first = time.perf_counter() - start
+print(len(photos), first, peak() - before)
 """
 
 
@@ -135,14 +136,15 @@ def rates(loaders: dict, seconds: float, rounds: int) -> dict[str, dict]:
 
 
 def memory(counts: list[int], photo: Path) -> dict[str, dict]:
-    """MiB that reading 3,200 crops of a folder of so many files adds to a process."""
+    """Seconds to the first batch of a folder of so many files, and MiB that reading 3,200 crops adds to the process."""
     rows = {}
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             for i in range(count):
                 os.link(photo, f"{folder}/{i:06}.jpg")
             output = subprocess.run([sys.executable, "-c", MEMORY, folder], capture_output=True, text=True, check=True)
-            rows[f"{count} files"] = {"MiB": float(output.stdout.split()[-1])}
+            first, mib = map(float, output.stdout.split()[-2:])
+            rows[f"{count} files"] = {"seconds to the first batch": first, "MiB": mib}
     return rows
 
 

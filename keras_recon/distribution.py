@@ -1,4 +1,5 @@
-"""Training on several devices and hosts, by the engines of the backends: tf.distribute and keras.distribution.
+"""Training on several devices and hosts, by the engines of the backends: tf.distribute, keras.distribution and
+PyTorch's DistributedDataParallel.
 
 The batch size of a run is that of all devices together, so that a run is the same one on any number of them. Several
 processes, one a host, find each other by the three variables of `keras.distribution.initialize`, on every backend:
@@ -45,11 +46,14 @@ class Distribution(NamedTuple):
         share: what of each batch this process works on.
         scope: a context manager; the model is built and trained in it.
         distribute: makes of the function `data(share)`, which gives a `tf.data.Dataset` of batches, what `fit` takes.
+        connect: makes a model train as all processes' model where the scope does not; the callbacks that this needs,
+            which come before all others.
     """
 
     share: Share
     scope: Callable
     distribute: Callable
+    connect: Callable = lambda model: []
 
 
 WHOLE = Share()
@@ -65,13 +69,13 @@ def start(text: str) -> Distribution:
     """
     kind, _, parts = text.partition(":")
     backend = keras.backend.backend()
-    if text != "none" and backend == "torch":
-        raise ValueError(f"`distribute` needs the backend tensorflow or jax. Received: distribute={text!r} under torch")
     if kind == "model" and backend != "jax":
         raise ValueError(f"`distribute` may be 'model:N' under jax alone. Received: distribute={text!r}")
     if text == "none":
         return ALONE
-    return _start_tensorflow() if backend == "tensorflow" else _start_jax(int(parts or 1))
+    if backend == "jax":
+        return _start_jax(int(parts or 1))
+    return _start_tensorflow() if backend == "tensorflow" else _start_torch()
 
 
 def _processes() -> tuple[list[str], int]:
@@ -136,6 +140,57 @@ def _start_jax(parts: int) -> Distribution:
         distribution = keras.distribution.ModelParallel(layout_map=layout, auto_shard_dataset=False)
     share = Share(index, len(addresses), local // parts)
     return Distribution(share, distribution.scope, lambda data: data(share))
+
+
+def _start_torch() -> Distribution:
+    import torch
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    addresses, index = _processes()
+    if len(addresses) == 1:
+        raise ValueError(
+            "`distribute` under torch needs a process for each device, all in KERAS_DISTRIBUTION_JOB_ADDRESSES. "
+            "Received: distribute='data' with one process"
+        )
+    engine = "gloo"
+    if torch.cuda.is_available():
+        engine = "nccl"
+        hosts = [address.rpartition(":")[0] for address in addresses]
+        torch.cuda.set_device(hosts[:index].count(hosts[index]))
+    distributed.init_process_group(engine, f"tcp://{addresses[0]}", rank=index, world_size=len(addresses))
+
+    @contextlib.contextmanager
+    def scope():
+        try:
+            yield
+        finally:
+            distributed.destroy_process_group()
+
+    class Call(torch.nn.Module):
+        """A model's `call`, as a module whose parameters are those that it trains."""
+
+        def __init__(self, model):
+            super().__init__()
+            self.trained = torch.nn.ParameterList(variable.value for variable in model.trainable_variables)
+            self.forward = model.call
+
+    class MeanLogs(keras.callbacks.Callback):
+        """Makes each process's logs the mean of all; each has as many images."""
+
+        def on_train_batch_end(self, batch, logs=None):
+            values = keras.ops.convert_to_tensor(list(logs.values()), "float32")
+            distributed.all_reduce(values)
+            logs.update(zip(logs, (values / len(addresses)).tolist()))
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.on_train_batch_end(None, logs)
+
+    def connect(model):
+        model.call = DistributedDataParallel(Call(model)).forward
+        return [MeanLogs()]
+
+    return Distribution(Share(index, len(addresses)), scope, lambda data: data(Share(index, len(addresses))), connect)
 
 
 def alone(model: keras.Model) -> keras.Model:

@@ -38,7 +38,7 @@ def compile_model(
     The learning rate rises linearly over `warmup_steps` and falls by a cosine to zero at `total_steps`; a pretrained
     backbone's is `backbone_scale` times as high. Only the kernels of the new layers decay. With `ema_momentum` above 0
     the optimizer keeps a moving average of the weights. `replicas` is the number of devices: on one, TensorFlow
-    compiles long runs by XLA.
+    compiles long runs in float32 by XLA.
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(
@@ -77,8 +77,8 @@ def compile_model(
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True  # or each device normalises by its own images
-    elif keras.backend.backend() == "tensorflow" and total_steps >= XLA_MIN_STEPS:
-        jit_compile = True
+    elif total_steps >= XLA_MIN_STEPS and keras.backend.backend() == "tensorflow" and model.compute_dtype == "float32":
+        jit_compile = True  # a CPU's bfloat16 products are faster outside of XLA
     model.compile(optimizer, losses.from_string(loss), metrics=scores, jit_compile=jit_compile)
 
 
@@ -164,6 +164,7 @@ def train(
     best, log = state / "best.weights.h5", run_dir / "log.csv"
     signals = EndOnSignal(backup)
     callbacks = [
+        *distribution.connect(model),
         Throughput(batch_size),  # adds to the logs that the callbacks below write
         *([GradualUnfreezing(int(number), max(model.feature_layers))] if strategy == "gradual" else []),
         *([SwapEMAWeights()] if ema_momentum else []),  # before the callbacks that draw and save

@@ -51,6 +51,22 @@ def test_the_learning_rate_grows_by_the_root_of_the_batch_size(tmp_path):
     assert rates == pytest.approx({None: 1e-3, 4: 1e-3, 1: 2e-3})
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the other backends leave it to Keras")
+@pytest.mark.parametrize(
+    "steps, dtype, replicas, xla",
+    [
+        (300, "float32", 1, True),
+        (299, "float32", 1, False),
+        (300, "mixed_bfloat16", 1, False),
+        (300, "float32", 2, False),
+    ],
+)
+def test_on_a_cpu_long_runs_in_float32_are_compiled_by_xla(steps, dtype, replicas, xla):
+    vit = model(dtype=dtype)
+    training.compile_model(vit, total_steps=steps, **OPTIONS, replicas=replicas)
+    assert vit.jit_compile == xla
+
+
 @pytest.mark.parametrize("warmup_steps", [-1, 10])
 def test_warm_up_must_fit_the_run(warmup_steps):
     with pytest.raises(ValueError, match=f"warmup_steps={warmup_steps}"):

@@ -10,7 +10,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 script, devices, *arguments = sys.argv[1:]
 if os.environ["KERAS_BACKEND"] == "jax":
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-else:
+elif os.environ["KERAS_BACKEND"] == "tensorflow":
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]

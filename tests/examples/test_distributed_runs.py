@@ -14,7 +14,6 @@ from keras_recon import load_model
 
 BACKEND = keras.backend.backend()
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
-pytestmark = pytest.mark.skipif(BACKEND == "torch", reason="there is no distributed training under torch")
 PROCESS = Path(__file__).with_name("distributed_run.py")
 
 
@@ -73,6 +72,7 @@ def check_same_run(folder, name, reference):
 KINDS = [("train_vit", "data"), ("train_autoencoder", "data")] + [("train_vit", "model:2")] * (BACKEND == "jax")
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="under torch, a process has one device")
 @pytest.mark.parametrize("script, kind", KINDS)
 def test_two_devices_train_what_one_trains(tmp_path, script, kind):
     finish(start(tmp_path, "one", "--learning-rate", "1e-4", script=script))
