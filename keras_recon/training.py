@@ -38,7 +38,7 @@ def compile_model(
     The learning rate rises linearly over `warmup_steps` and falls by a cosine to zero at `total_steps`; a pretrained
     backbone's is `backbone_scale` times as high. Only the kernels of the new layers decay. With `ema_momentum` above 0
     the optimizer keeps a moving average of the weights. `replicas` is the number of devices: on one, TensorFlow
-    compiles long runs in float32 by XLA.
+    compiles long runs of transformers in float32 by XLA.
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(
@@ -77,8 +77,9 @@ def compile_model(
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True  # or each device normalises by its own images
-    elif total_steps >= XLA_MIN_STEPS and keras.backend.backend() == "tensorflow" and model.compute_dtype == "float32":
-        jit_compile = True  # a CPU's bfloat16 products are faster outside of XLA
+    elif keras.backend.backend() == "tensorflow" and total_steps >= XLA_MIN_STEPS:
+        # A CPU's bfloat16 products, and its convolutions, are faster outside of XLA.
+        jit_compile = True if model.compute_dtype == "float32" and not model.fully_convolutional else "auto"
     model.compile(optimizer, losses.from_string(loss), metrics=scores, jit_compile=jit_compile)
 
 

@@ -61,10 +61,12 @@ def test_the_learning_rate_grows_by_the_root_of_the_batch_size(tmp_path):
         (300, "float32", 2, False),
     ],
 )
-def test_on_a_cpu_long_runs_in_float32_are_compiled_by_xla(steps, dtype, replicas, xla):
+def test_on_a_cpu_long_runs_of_transformers_in_float32_are_compiled_by_xla(steps, dtype, replicas, xla):
     vit = model(dtype=dtype)
-    training.compile_model(vit, total_steps=steps, **OPTIONS, replicas=replicas)
-    assert vit.jit_compile == xla
+    convolutional = models.ConvAutoencoder((16, 16, 3), (4, 8), latent_dim=4, dtype=dtype)
+    for network in (vit, convolutional):
+        training.compile_model(network, total_steps=steps, **OPTIONS, replicas=replicas)
+    assert vit.jit_compile == xla and not convolutional.jit_compile
 
 
 @pytest.mark.parametrize("warmup_steps", [-1, 10])
