@@ -23,6 +23,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     for run in args.models:
         if not (run / "model.keras").exists():
             parser.error(f"--models must be folders of finished runs, with a model.keras. Received: {run}")
+    names = [run.resolve().name for run in args.models]
+    if len({*names, "pca"}) <= len(names):
+        parser.error(f"--models must be folders of different names, none of them pca. Received: {names}")
     if args.sigma < 0:
         parser.error(f"--sigma must not be negative. Received: sigma={args.sigma}")
     return args
@@ -68,7 +71,11 @@ def main(argv: list[str] | None = None):
         "models": {name: str(run) for name, run in zip(models, args.models)},
         **report.surroundings(),
     }
-    write_json(args.output / "anomalies.json", {"results": results, "protocol": protocol})
+    scores = [
+        {"path": str(image.path), "kind": image.kind, **{name: anomaly.image_score(maps[name][i]) for name in maps}}
+        for i, image in enumerate(images)
+    ]
+    write_json(args.output / "anomalies.json", {"results": results, "protocol": protocol, "image scores": scores})
     save_heat_maps(args.output / "anomalies.png", photos, images, maps)
     print(f"\n{report.results_table(results)}\n")
     for name in ("anomalies.json", "anomalies.png"):

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None):
         _, photos = data.load_photos("sample", model.image_shape[-1])
         crops = data.grid_crops(photos, model.image_shape[:2], max(model.image_shape[:2]), CROPS)
         certificate = export.export_model(model, output, args.format, crops, crops)
-    except (ValueError, RuntimeError, ImportError) as error:
+    except (ValueError, RuntimeError, ImportError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"\n{report.results_table(certificate['files'])}\n")
     for file in sorted(output.glob("[!.]*")):

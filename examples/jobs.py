@@ -140,6 +140,8 @@ def check_comparable(folders: dict[str, Path], data: str, image_shape: tuple[int
     facts = {}
     for label, folder in folders.items():
         config, report = (json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json"))
+        if config.get("mask_ratio"):
+            raise ValueError(f"all runs must see whole images, not masked ones. Received: the masked run {label}")
         shape = RunConfig(image_size=config["image_size"], channels=config["channels"]).image_shape
         degraded = f"degradation {config.get('degradation')}"  # older runs have no such setting
         facts[label] = (config["data"], shape, degraded, report["results"]["model"]["latent values"])

@@ -18,8 +18,10 @@ FAILED = 2
 ENDED = {signal.SIGTERM: 75, signal.SIGINT: 130}
 
 
-def run(config: RunConfig, resume: bool, build_model):
+def run(config: RunConfig, resume: bool, build_model, keep=lambda model: None):
     """Train the model `build_model(keras_recon.models)` as `config` says, write the run's folders, print what came out.
+
+    `keep(model)` writes what else is kept of it, before the results, with which the run ends.
 
     What goes wrong is printed and ends the process with status 2; a run without a finished epoch then leaves no
     folders. SIGTERM ends it with status 75, Ctrl-C with 130, both after a backup. A run that ended in one of these
@@ -35,7 +37,7 @@ def run(config: RunConfig, resume: bool, build_model):
         with FileLock(state / ".lock", timeout=0):  # the system frees it when the process ends
             if not resume and (config.run_dir / "config.json").exists():
                 raise Timeout(str(state))  # it began since the command line was checked
-            model, results = _train(config, resume, build_model, made)
+            model, results = _train(config, resume, build_model, made, keep)
             shutil.rmtree(state)
     except Timeout:
         _end(FAILED, f"error: the run {config.run_name!r} is going on in another process")
@@ -54,10 +56,10 @@ def _work(config, resume, build_model):
         if resume:
             shutil.copytree(config.run_dir, own.run_dir, ignore=shutil.ignore_patterns(".*"))
         own.run_dir.mkdir(parents=True, exist_ok=True)
-        _train(own, resume, build_model, made=[])
+        _train(own, resume, build_model, made=[], keep=None)
 
 
-def _train(config, resume, build_model, made):
+def _train(config, resume, build_model, made, keep):
     """The trained model and the rows of its table, or the end of the process."""
     import keras  # from here on imports take seconds
     import tensorflow as tf
@@ -85,6 +87,7 @@ def _train(config, resume, build_model, made):
             return None, None
         if config.distribute != "none":
             model = distribution.alone(model)
+        keep(model)
         return model, report.finish_run(model, *photos, **shared)
     except safeguards.Interrupted as error:
         _end(ENDED[error.number], f"{error}; to go on: {_resume_command(config)}")

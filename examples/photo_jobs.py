@@ -67,7 +67,7 @@ def plan(
         if os.path.realpath(path) in read:
             raise ValueError(f"the photo {path} would be overwritten: choose another --output, or a --suffix")
         if os.path.realpath(path) in written:
-            raise ValueError(f"two photos would be written to {path}: choose an --output for each")
+            raise ValueError(f"two photos would be written to {path}: give them to two runs, with an --output each")
         written.add(os.path.realpath(path))
     return jobs
 

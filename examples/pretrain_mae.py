@@ -1,5 +1,6 @@
 """Pretrain a Vision Transformer without labels, by reconstructing hidden patches; leaves its encoder as a preset."""
 
+import shlex
 from dataclasses import dataclass
 
 from launch import run
@@ -24,15 +25,21 @@ class MAEConfig(ViTConfig):
 
 def main(argv: list[str] | None = None):
     config, resume = parse(MAEConfig, argv, "mae", SMOKE, __doc__)
-    model = run(config, resume, lambda models: models.ViTReconstructor.from_variant(**config.model_options()))
-
-    from keras_recon.models.backbone_export import save_backbone
-
     folder = config.run_dir / "backbone"
-    save_backbone(model, folder)
+
+    def keep(model):
+        from keras_recon.models.backbone_export import save_backbone
+
+        save_backbone(model, folder)
+
+    if run(config, resume, lambda models: models.ViTReconstructor.from_variant(**config.model_options()), keep) is None:
+        return  # the first of several processes tells of it
     print(f"\n{folder} is the encoder as a keras-hub preset; to train on with it:")
-    same = f"--data {config.data} --image-size {config.image_size} --channels {config.channels}"
-    print(f"python examples/train_pretrained.py --preset {folder} {same} --latent-dim {config.latent_dim}")
+    command = ["python", "examples/train_pretrained.py", "--preset", folder]
+    for name in ("data", "data_dir", "image_size", "channels", "latent_dim"):
+        if (value := getattr(config, name)) is not None:
+            command += [f"--{name.replace('_', '-')}", value]
+    print(shlex.join(map(str, command)))
 
 
 if __name__ == "__main__":

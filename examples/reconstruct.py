@@ -72,15 +72,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
 def main(argv: list[str] | None = None):
     args, jobs = parse(parser_of(__doc__), argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
-
-    from PIL import Image  # from here on imports take seconds
-
-    Image.MAX_IMAGE_PIXELS = None  # these are the user's own files, of any size
-    try:
-        model, protocol = load(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    model, protocol = load(args)
     titles = (f"{number}/{len(jobs)} {job.name}" for number, job in enumerate(jobs, start=1))
     report(
         args,
@@ -96,18 +88,22 @@ def attempt(job: Job, model, protocol, format: str | None, title: str) -> dict:
         return reconstruct(job, model, protocol, format, title)
     except (ValueError, OSError) as error:
         return {"path": job.name, "error": str(error)}
+    except Exception as error:  # of a decoder or a backend, as of a lack of memory: the other photos go on
+        return {"path": job.name, "error": f"{type(error).__name__}: {error}"}
 
 
 def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcomes: Iterable[dict]):
     """Write and print what came of the photos, as it comes; end with status 1 if something went wrong."""
-    from keras_recon.files import replacing, write_json
+    from keras_recon.files import write_json
 
     results, errors = [], []
     with contextlib.ExitStack() as stack:
         lines = sys.stderr
         if jobs[0].folder:
-            temporary = stack.enter_context(replacing(jobs[0].folder / "results.jsonl"))
-            lines = stack.enter_context(open(temporary, "w"))
+            jobs[0].folder.mkdir(parents=True, exist_ok=True)
+            (jobs[0].folder / "summary.json").unlink(missing_ok=True)  # of an earlier run
+            # Not written beside and renamed: an end in the middle leaves the lines of the photos that are done.
+            lines = stack.enter_context(open(jobs[0].folder / "results.jsonl", "w"))
         for outcome in outcomes:
             if "error" in outcome:
                 errors.append(f"{outcome['path']}: {outcome['error']}")
@@ -128,7 +124,7 @@ def load(args):
     from PIL import Image  # from here on imports take seconds
 
     from keras_recon import degradations, load_model
-    from keras_recon.inference import tile_overlaps
+    from keras_recon.inference import check_model, tile_overlaps
     from keras_recon.photo_protocol import PhotoProtocol
 
     Image.MAX_IMAGE_PIXELS = None  # these are the user's own files, of any size
@@ -136,7 +132,8 @@ def load(args):
         model = load_model(args.model)
         if args.tile_size:
             model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
-        tile_overlaps(model.image_shape[:2], args.overlap)  # refused here, not for every photo
+        check_model(model)  # refused here, not for every photo
+        tile_overlaps(model.image_shape[:2], args.overlap)
         options = {name: getattr(args, name) for name in PROTOCOL}
         if args.degradation:
             options["degradation"] = degradations.from_string(args.degradation)
@@ -155,16 +152,18 @@ def reconstruct(job: Job, model, protocol, format: str | None, title: str) -> di
     height, width, channels = image.pixels.shape
     size = {"height": height, "width": width, "channels": channels, "bits": 8 * image.pixels.itemsize}
     progress = functools.partial(show, title) if sys.stderr.isatty() else None
-    output = protocol.output(model, image.pixels, job.name, progress)
-    reference = image.pixels if protocol.degradation else None  # else its memory is free from here on
-    image.pixels = photo_protocol.in_bits_of(image.pixels, output)
+    pixels = image.of_channels(model.image_shape[2])
+    output = protocol.output(model, pixels, job.name, progress)
+    reference = pixels if protocol.degradation else None  # else its memory is free from here on
+    image.replace_pixels(photo_protocol.in_bits_of(pixels, output))
+    del pixels
     if job.target:
         image_files.write_image(job.target, image)
     else:
         sys.stdout.buffer.write(image_files.encode_image(image, format and image_files.FORMATS[f".{format}"]))
     seconds = round(time.perf_counter() - start, 3)
     if job.reference:
-        reference = image_files.read_image(job.reference).pixels
+        reference = image_files.read_image(job.reference).of_channels(model.image_shape[2])
     scores = {} if reference is None else protocol.scores(reference, output)
     if job.error_map:
         image_files.write_error_map(job.error_map, photo_scores.error_levels(reference, output))

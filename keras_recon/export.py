@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,14 +27,14 @@ def export_model(
     `savedmodel` is for TensorFlow alone, without Keras or keras_recon. Its signatures take any batch size: `serve`,
     which is `serving_default` too, takes and gives float images (batch, *image_shape) in [0, 1]; `encode` gives latents
     (batch, *latent_shape), and `decode` takes them, where latents alone are an image; `reconstruct_uint8` and
-    `reconstruct_bytes` take whole photos, see `keras_recon.serving.photo_signatures`.
+    `reconstruct_bytes` take whole photos, see `keras_recon.serving.photo_signatures`; masked models have neither.
 
     `onnx` and `litert` are `serve`, with any batch size, for ONNX Runtime and LiteRT. They need
     `pip install "keras_recon[export]"` and the TensorFlow backend; onnx needs a float32 model, and fails on
     keras-hub's ViT.
 
     Every file is loaded again and compared with `model` on `images`, see `keras_recon.parity.certify`. If one of them
-    differs too much, nothing is written.
+    differs too much, nothing is written. Formats of earlier exports to the folder stay, with their rows.
 
     Args:
         model: trained.
@@ -63,7 +64,14 @@ def export_model(
         for name, path in paths.items():
             FORMATS[name].write(merged, str(path))
         certificate = certify(model, paths, images, clean)
-    write_json(folder / "parity.json", certificate)
+    path = folder / "parity.json"
+    if path.exists():  # formats of earlier exports, whose files are still there, keep their rows
+        earlier = json.loads(path.read_text())["files"]
+        kept = {
+            name: row for name, row in earlier.items() if name in FORMATS and (folder / FORMATS[name].file).exists()
+        }
+        certificate["files"] = kept | certificate["files"]
+    write_json(path, certificate)
     return certificate
 
 
@@ -83,8 +91,9 @@ def _write_savedmodel(model, path):
     archive.add_endpoint("encode", lambda images: model.encode(images, training=False), [images])
     if _decodes(model):
         archive.add_endpoint("decode", lambda latents: model.decode(latents, training=False), [latents])
-    for name, function in photo_signatures(serve, model.image_shape).items():
-        archive.add_endpoint(name, function)
+    if not model.mask_ratio:  # see `keras_recon.inference.check_model`
+        for name, function in photo_signatures(serve, model.image_shape).items():
+            archive.add_endpoint(name, function)
     archive.write_out(path, verbose=False)
 
 

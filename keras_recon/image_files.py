@@ -64,6 +64,21 @@ class ImageFile:
     exif: bytes | None = None
     format: str = "PNG"
 
+    def of_channels(self, channels: int) -> np.ndarray:
+        """What a model of so many channels sees: `pixels`, or for 4 channels RGB with alpha."""
+        if channels < 4:
+            return self.pixels
+        opaque = np.full_like(self.pixels[..., :1], np.iinfo(self.pixels.dtype).max)
+        colours = np.repeat(self.pixels, 3 // self.pixels.shape[2], axis=2)
+        return np.concatenate([colours, opaque if self.alpha is None else self.alpha], axis=2)
+
+    def replace_pixels(self, output: np.ndarray):
+        """Take what a model made of `of_channels`; an opaque image stays one."""
+        self.pixels = output[..., :3]
+        self.icc_profile = _profile(self.icc_profile, self.pixels.shape[2])
+        if output.shape[2] == 4 and self.alpha is not None:
+            self.alpha = output[..., 3:]
+
 
 def read_image(source: str | Path | bytes) -> ImageFile:
     """Decode the first frame of an image file, or of its bytes, upright by its EXIF orientation.
@@ -180,17 +195,24 @@ def _decode_16_bits(image, source):
     if array is None or array.dtype != np.uint16:
         raise ValueError("OpenCV cannot decode it to 16 bits")
     gray = image.mode[0] == "I" or "LA;" in str(image.tile)
-    # OpenCV turns a TIFF by itself.
-    orientation = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
-    ImageOps.exif_transpose(image, in_place=True)  # for the EXIF data
-    planes = [Image.fromarray(plane) for plane in np.moveaxis(np.atleast_3d(array), 2, 0)]
-    for plane in planes:
-        plane.getexif()[ExifTags.Base.Orientation] = orientation
-        ImageOps.exif_transpose(plane, in_place=True)
-    array = np.dstack([np.asarray(plane) for plane in planes])
+    array = np.atleast_3d(array)
+    if array.shape[2] > 1:  # OpenCV has BGR; in place, for the memory
+        cv2.cvtColor(array, cv2.COLOR_BGR2RGB if array.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=array)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation != 1:
+        ImageOps.exif_transpose(image, in_place=True)  # for the EXIF data and the size
+        if image.format != "TIFF":  # which OpenCV turns by itself
+            array = _turned(array, orientation)
     if array.shape[:2] != (image.height, image.width):
         raise ValueError(f"OpenCV and Pillow read different sizes, {array.shape[:2]} and {image.size[::-1]}")
-    return array[..., [2, 1, 0, 3][: array.shape[2]] if array.shape[2] > 1 else [0]], gray  # OpenCV has BGR
+    return array, gray
+
+
+def _turned(array, orientation):
+    """Upright, from how EXIF says that it lies."""
+    array = array.swapaxes(0, 1) if orientation > 4 else array
+    down, across = (-1 if orientation in backwards else 1 for backwards in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return np.ascontiguousarray(array[::down, ::across])
 
 
 def _with_alpha(image):

@@ -36,6 +36,7 @@ def reconstruct(
         An array of the image's shape and dtype; floats are in [0, 1].
     """
     channels = model.image_shape[2]
+    check_model(model)
     check(image, channels)
     if channels == 1 < image.shape[2]:
         planes = np.split(image, image.shape[2], axis=2)
@@ -64,6 +65,12 @@ def reconstruct(
         output[top : top + len(strip)] = from_float(strip, image.dtype)
         top += len(strip)
     return output
+
+
+def check_model(model: Reconstructor):
+    """Refuse a masked model: its tiles overlap, so that what one hides another would copy to the output."""
+    if model.mask_ratio:
+        raise ValueError(f"`model` must see whole tiles. Received: a model with mask_ratio={model.mask_ratio}")
 
 
 def check(image: np.ndarray, channels: int):

@@ -34,4 +34,6 @@ def to_channels(image: Image.Image | np.ndarray, channels: int) -> np.ndarray:
         image = Image.fromarray((values * (255 / top)).round().astype("uint8"))
     if channels < 4 and image.has_transparency_data:  # the colours behind it are arbitrary
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return np.asarray(image.convert(MODES[channels])).reshape(image.height, image.width, channels)
+    if image.mode != MODES[channels]:  # otherwise it copies
+        image = image.convert(MODES[channels])
+    return np.asarray(image).reshape(image.height, image.width, channels)

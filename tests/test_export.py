@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,24 @@ def test_skips_leave_no_decode(tmp_path):
         "encode",
         "reconstruct_uint8",
     }  # nor files of 2 channels
+
+
+@savedmodel
+def test_a_masked_model_takes_no_whole_photos(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    export_model(models.ViTReconstructor(**TINY, mask_ratio=0.5), tmp_path, ["savedmodel"], IMAGES)
+    served = tf.saved_model.load(str(tmp_path / "savedmodel"))
+    assert set(served.signatures) == {"serve", "serving_default", "encode", "decode"}
+
+
+@savedmodel
+def test_formats_of_earlier_exports_keep_their_certificates(tmp_path, model):
+    export_model(model, tmp_path, ["savedmodel"], IMAGES)
+    earlier = json.loads((tmp_path / "parity.json").read_text())["files"]["savedmodel"]
+    assert export_model(model, tmp_path, ["keras"], IMAGES)["files"]["savedmodel"] == earlier
+    assert set(json.loads((tmp_path / "parity.json").read_text())["files"]) == {"savedmodel", "live", "keras"}
+    shutil.rmtree(tmp_path / "savedmodel")
+    assert set(export_model(model, tmp_path, ["keras"], IMAGES)["files"]) == {"live", "keras"}
 
 
 def test_a_file_that_answers_otherwise_is_not_left(tmp_path, monkeypatch, model):

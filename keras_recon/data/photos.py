@@ -94,4 +94,5 @@ def read_photo(path: str | Path, channels: int) -> np.ndarray:
     What cannot be read raises a `BadImage`, see `keras_recon.image_files.open_image`.
     """
     with open_image(path) as image:
-        return to_channels(ImageOps.exif_transpose(image), channels)
+        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies what is upright
+        return to_channels(image, channels)

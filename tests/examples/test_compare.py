@@ -72,6 +72,8 @@ def test_finished_runs_must_fit_together(tmp_path, capsys):
     assert "first sample, (16, 16, 3), degradation None, 48; noisy" in refusal(capsys, first, noisy)
     assert "the degradation noise:25 and" in refusal(capsys, first, noisy, "--degradation", "noise:25")
     assert "image shape (32, 32, 3)" in refusal(capsys, first, "--image-size", "32")
+    masked = fake_run(tmp_path / "masked", mask_ratio=0.75)
+    assert "must see whole images, not masked ones. Received: the masked run masked" in refusal(capsys, first, masked)
     (tmp_path / "unfinished").mkdir()
     assert "must be a finished run's" in refusal(capsys, str(tmp_path / "unfinished"))
 

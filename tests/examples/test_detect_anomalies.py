@@ -27,7 +27,11 @@ def test_it_finds_the_defects_of_a_folder(tmp_path, capsys):
     output = tmp_path / "out"
     arguments = ["--models", str(tmp_path / "vit"), "--sigma", "1", "--output", str(output)]
     detect_anomalies.main([str(tmp_path / "data"), *arguments])
-    results = json.loads((output / "anomalies.json").read_text())["results"]
+    written = json.loads((output / "anomalies.json").read_text())
+    results, scores = written["results"], written["image scores"]
+    assert {score["kind"] for score in scores} == {"good", "hole", "scratch"}
+    worst_good = max(score["vit"] for score in scores if score["kind"] == "good")
+    assert all(score["vit"] > worst_good for score in scores if score["kind"] != "good")
     assert list(results) == ["vit", "pca"]
     for row in results.values():
         assert row["image AUROC"] == row["hole"] == row["scratch"] == 1.0
@@ -43,6 +47,7 @@ def test_it_finds_the_defects_of_a_folder(tmp_path, capsys):
         (["data/train", "--models", "vit"], "FOLDER must have train/good and test/good"),
         (["data", "--models", "nothing"], "--models must be folders of finished runs"),
         (["data", "--models", "vit", "--sigma", "-1"], "sigma=-1"),
+        (["data", "--models", "vit", "vit"], "--models must be folders of different names"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(tmp_path, monkeypatch, capsys, arguments, message):

@@ -34,6 +34,12 @@ def test_a_run_leaves_a_preset_and_the_command_that_trains_on_with_it(tmp_path, 
     assert model.image_shape == (16, 16, 3) and model.mean == (0.5,) * 3 and model.std == (0.25,) * 3
 
 
+def test_another_process_than_the_first_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "1")
+    pretrain_mae.main(arguments(tmp_path, "mae"))
+    assert not (tmp_path / "models").exists() and "backbone" not in capsys.readouterr().out
+
+
 def test_a_ratio_that_hides_all_is_refused_at_once(tmp_path, capsys):
     with pytest.raises(SystemExit):
         pretrain_mae.main(arguments(tmp_path, "all", "--mask-ratio", "1"))

@@ -7,11 +7,13 @@ import pytest
 import reconstruct
 from contracts import random_images
 from models.test_autoencoder import TINY
+from models.test_vit import TINY as VIT
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
+from keras_recon import photo_protocol
 from keras_recon.inference import reconstruct as reconstruct_photo
-from keras_recon.models import ConvAutoencoder
+from keras_recon.models import ConvAutoencoder, ViTReconstructor
 from keras_recon.pixels import from_float
 
 
@@ -74,6 +76,44 @@ def test_files_that_fail_are_named_and_the_rest_is_done(folder, capsys):
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert [error.split(": ")[1] for error in errors] == ["broken.png", "deep/b.png", "deep/c.jpg"]
     assert "Cannot read the image" in errors[0] and "shape" in errors[1] and "No such file" in errors[2]
+
+
+def test_any_error_of_a_photo_leaves_the_rest_and_an_interruption_what_is_done(folder, capsys, monkeypatch):
+    def fail(model, photo, *more):
+        if photo.shape == failing:
+            raise error(photo.shape)
+        return reconstruct_photo(model, photo, *more)
+
+    assert run(folder, "--reference", str(folder / "in")) == 0
+    monkeypatch.setattr(photo_protocol, "reconstruct", fail)
+    failing, error = (9, 21, 1), MemoryError
+    assert run(folder) == 1
+    assert [result["path"] for result in lines(folder)] == ["a.png", "deep/c.jpg"]
+    assert not (folder / "out" / "summary.json").exists()  # of the run before
+    assert capsys.readouterr().err.splitlines()[-1] == "error: deep/b.png: MemoryError: (9, 21, 1)"
+    failing, error = (20, 20, 3), KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct.main([str(folder / "in"), "--model", str(folder / "run"), "--output", str(folder / "out")])
+    assert [result["path"] for result in lines(folder)] == ["a.png", "deep/b.png"]
+
+
+def test_a_model_of_4_channels_gets_alpha_and_gives_it(folder):
+    rgba = ConvAutoencoder(**{**TINY, "image_shape": (16, 16, 4)})
+    rgba.adapt(random_images(40, 16, 16, 4))
+    rgba.save(folder / "run" / "model.keras")
+    photo = from_float(random_images(1, 30, 25, 4)[0], "uint8")
+    Image.fromarray(photo).save(folder / "in" / "a.png")
+    assert run(folder, "--reference", str(folder / "in")) == 0
+    np.testing.assert_array_equal(Image.open(folder / "out" / "a.png"), reconstruct_photo(rgba, photo))
+    gray = np.asarray(Image.open(folder / "in" / "deep" / "b.png"))[..., None]
+    expected = reconstruct_photo(rgba, np.concatenate([gray, gray, gray, np.full_like(gray, 255)], axis=2))
+    np.testing.assert_array_equal(Image.open(folder / "out" / "deep" / "b.png"), expected[..., :3])  # it is opaque
+
+
+def test_a_masked_model_is_refused_at_once(folder, capsys):
+    ViTReconstructor(**VIT, mask_ratio=0.5).save(folder / "run" / "model.keras")
+    assert run(folder) == 2
+    assert "must see whole tiles" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_degradation_measures_against_the_photos(folder):
