@@ -1,6 +1,8 @@
 import io
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +146,33 @@ def test_stdin_to_stdout(folder, model, capsysbinary, monkeypatch):
         assert output.format == "TIFF"
         expected = reconstruct_photo(model, np.asarray(Image.open(io.BytesIO(photo))))
         np.testing.assert_array_equal(np.asarray(output), expected)
+
+
+PEAK = """
+import resource, sys, reconstruct
+try:
+    reconstruct.main(sys.argv[1:])
+except SystemExit as exit:
+    print(exit.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_hundred_megapixels_take_less_than_2_gb(tmp_path):
+    ConvAutoencoder.from_variant("micro").save(tmp_path / "model.keras")
+    Image.linear_gradient("L").resize((12_500, 8_000)).convert("RGB").save(tmp_path / "photo.jpg")
+    arguments = [tmp_path / "photo.jpg", "--model", tmp_path / "model.keras", "--output", tmp_path / "out"]
+    output = subprocess.run(
+        [sys.executable, "-c", PEAK, *map(str, arguments)],
+        cwd=Path(reconstruct.__file__).parent,
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    status, kib = map(int, output.stdout.split()[-2:])
+    assert status == 0 and kib < 2 * 10**9 / 1024
+    with Image.open(tmp_path / "out" / "photo.jpg") as written:
+        assert written.size == (12_500, 8_000)
 
 
 @pytest.mark.parametrize(
