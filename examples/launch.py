@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,6 +17,14 @@ from settings import TRAINING_OPTIONS, RunConfig, is_chief
 FAILED = 2
 # After a preemption "try again", as sysexits.h has it; after Ctrl-C what shells say.
 ENDED = {signal.SIGTERM: 75, signal.SIGINT: 130}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came before or after the training, which ends in order at it."""
+
+
+def _terminate(number, frame):
+    raise Terminated
 
 
 def run(config: RunConfig, resume: bool, build_model, keep=lambda model: None):
@@ -30,6 +39,8 @@ def run(config: RunConfig, resume: bool, build_model, keep=lambda model: None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
     if not is_chief():
         return _work(config, resume, build_model)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     made = [folder for folder in (config.run_dir, config.log_dir) if not folder.exists()]
     state = config.run_dir / "training"
     try:
@@ -43,8 +54,9 @@ def run(config: RunConfig, resume: bool, build_model, keep=lambda model: None):
         _end(FAILED, f"error: the run {config.run_name!r} is going on in another process")
     except OSError as error:
         _end(FAILED, f"error: {error}")
-    except KeyboardInterrupt:  # before or after the training, which ends in order
-        _end(ENDED[signal.SIGINT], f"ended; to go on: {_resume_command(config)}")
+    except KeyboardInterrupt as error:  # before or after the training, which ends in order
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        _end(ENDED[number], f"ended; to go on: {_resume_command(config)}")
     _print_results(config, results)
     return model
 

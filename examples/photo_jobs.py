@@ -96,5 +96,6 @@ def _find(text, output):
         paths = sorted(p for p in map(Path, glob.glob(text, recursive=True)) if os.path.isfile(p))
         pairs = [(p, p.relative_to(root)) for p in paths]
     if not pairs:
-        raise ValueError(f"INPUT must be '-', or files, folders or globs of photos. Received: {text!r}")
+        found = "a folder without photos" if os.path.isdir(path) else "where there is no photo"
+        raise ValueError(f"INPUT must be '-', or files, folders or globs of photos. Received: {text!r}, {found}")
     return pairs

@@ -131,7 +131,10 @@ def load(args):
     try:
         model = load_model(args.model)
         if args.tile_size:
-            model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
+            try:
+                model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
+            except ValueError as error:
+                raise ValueError(f"--tile-size does not fit the model: {error}") from error
         check_model(model)  # refused here, not for every photo
         tile_overlaps(model.image_shape[:2], args.overlap)
         options = {name: getattr(args, name) for name in PROTOCOL}

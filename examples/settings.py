@@ -64,7 +64,7 @@ class RunConfig:
     base_batch_size: int | None = setting(
         None, "batch size that the learning rate is for; at others it is multiplied by the square root of the ratio"
     )
-    warmup_steps: int = setting(100, "steps until the peak learning rate")
+    warmup_steps: int = setting(100, "steps until the peak learning rate; in short runs at most half of all")
     weight_decay: float = setting(0.05, "weight decay of the network's kernels")
     ema_momentum: float = setting(0.99, "momentum of the moving average of the weights that is validated; 0 for none")
     degradation: str | None = setting(
@@ -119,6 +119,9 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, smo
     given = vars(parser.parse_args(argv))
     resume, smoke = given.pop("resume", False), smoke if given.pop("smoke", False) else {}
     config = config_class(**{**smoke, **given})
+    if "warmup_steps" not in {**smoke, **given}:
+        half = config.epochs * config.steps_per_epoch // 2
+        config = dataclasses.replace(config, warmup_steps=min(config.warmup_steps, half))
     if not config.run_name:
         if resume:
             parser.error("--resume needs --run-name, the run to go on with")

@@ -14,7 +14,7 @@ class AutoencoderConfig(RunConfig):
     # 0.10, 0.31 and 0.62 dB over PCA.
     batch_size: int = setting(8, "images per step")
     steps_per_epoch: int = setting(400, "training steps per epoch")
-    warmup_steps: int = setting(200, "steps until the peak learning rate")
+    warmup_steps: int = setting(200, "steps until the peak learning rate; in short runs at most half of all")
     variant: str = setting("micro", "size of the model", choices=("micro", "small", "base"))
     latent_dim: int = setting(12, "latent values per position of the coarsest level")
     filters: str | None = setting(

@@ -70,7 +70,10 @@ def reconstruct(
 def check_model(model: Reconstructor):
     """Refuse a masked model: its tiles overlap, so that what one hides another would copy to the output."""
     if model.mask_ratio:
-        raise ValueError(f"`model` must see whole tiles. Received: a model with mask_ratio={model.mask_ratio}")
+        raise ValueError(
+            "`model` must see whole tiles: those of a masked model would show each other what they hide. "
+            f"Received: a model with mask_ratio={model.mask_ratio}"
+        )
 
 
 def check(image: np.ndarray, channels: int):

@@ -40,7 +40,8 @@ def load_model(path: str | Path) -> Reconstructor:
     """
     path = Path(path)
     if path.suffix != ".keras" or not path.is_file():
-        raise ValueError(f"`path` must be a .keras file. Received: path={str(path)!r}")
+        found = "" if path.exists() else ", where there is nothing"
+        raise ValueError(f"`path` must be a .keras file. Received: path={str(path)!r}{found}")
     newer = ""
     try:
         config, metadata, shapes = _read(path)

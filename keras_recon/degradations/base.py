@@ -7,16 +7,24 @@ import numpy as np
 
 
 class Degradation:
-    """What befalls an image: `degradation(image, rng)`, float32 (height, width, channels) in and out, of any size.
+    """What befalls an image: `degradation(image, rng)`, float (height, width, channels) of any size to float32.
 
     Images are in [0, 1] where no degradation says otherwise. Everything random comes from `rng`. It is NumPy, SciPy and
-    Pillow, so that one seed gives the same pixels on every backend. Subclasses are frozen dataclasses; `str()` of one
-    is what `from_string` makes it of.
+    Pillow, so that one seed gives the same pixels on every backend. Subclasses are frozen dataclasses that implement
+    `apply`, float32 in and out; `str()` of one is what `from_string` makes it of.
     """
 
     name: ClassVar[str]
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if image.ndim != 3 or not np.issubdtype(image.dtype, np.floating):
+            raise ValueError(
+                "`image` must be float (height, width, channels), black 0 and white 1. "
+                f"Received: {image.dtype} of shape {image.shape}"
+            )
+        return self.apply(image.astype("float32", copy=False), rng)
+
+    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         raise NotImplementedError
 
     def __str__(self):
@@ -36,7 +44,7 @@ class Compose(Degradation):
 
     degradations: tuple[Degradation, ...]
 
-    def __call__(self, image, rng):
+    def apply(self, image, rng):
         for degradation in self.degradations:
             image = degradation(image, rng)
         return image

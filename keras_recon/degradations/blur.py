@@ -21,7 +21,7 @@ class GaussianBlur(Degradation):
     def __post_init__(self):
         require(is_number(self.sigma, 0), "sigma", "a number from 0", self.sigma)
 
-    def __call__(self, image, rng):
+    def apply(self, image, rng):
         return scipy.ndimage.gaussian_filter(image, self.sigma, axes=(0, 1))
 
 
@@ -43,7 +43,7 @@ class MotionBlur(Degradation):
         angle = self.angle
         require(angle is None or is_number(angle, 0, 180), "angle", "a number from 0 to 180, or None", angle)
 
-    def __call__(self, image, rng):
+    def apply(self, image, rng):
         angle = rng.uniform(0, 180) if self.angle is None else self.angle
         return scipy.ndimage.convolve(image, _line(self.length, angle)[..., None])
 

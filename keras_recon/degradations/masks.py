@@ -20,7 +20,7 @@ class Mask(Degradation):
         """
         raise NotImplementedError
 
-    def __call__(self, image, rng):
+    def apply(self, image, rng):
         return np.where(self.mask(image.shape, rng)[..., None], HIDDEN, image)
 
 

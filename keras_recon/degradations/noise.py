@@ -22,7 +22,7 @@ class GaussianNoise(Degradation):
         valid = is_number(low, 0) and is_number(high, low)
         require(valid, "sigma", "a number from 0, or a range (low, high) of such", self.sigma)
 
-    def __call__(self, image, rng):
+    def apply(self, image, rng):
         sigma = rng.uniform(*self.sigma) if isinstance(self.sigma, tuple) else self.sigma
         return image + np.float32(sigma / 255) * rng.standard_normal(image.shape, "float32")
 
@@ -46,7 +46,7 @@ class PoissonGaussianNoise(Degradation):
         require(is_number(self.peak, 0) and self.peak > 0, "peak", "a number above 0", self.peak)
         require(is_number(self.sigma, 0), "sigma", "a number from 0", self.sigma)
 
-    def __call__(self, image, rng):
+    def apply(self, image, rng):
         counts = rng.poisson(self.peak * np.maximum(image, 0).astype("float64"))
         noisy = counts / self.peak + self.sigma / 255 * rng.standard_normal(image.shape)
         return noisy.astype("float32")

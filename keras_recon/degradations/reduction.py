@@ -26,7 +26,7 @@ class Downsample(Degradation):
     def __post_init__(self):
         require(is_number(self.factor, 1), "factor", "a number from 1", self.factor)
 
-    def __call__(self, image, rng):
+    def apply(self, image, rng):
         size = image.shape[:2]
         return resize_bicubic(resize_bicubic(image, [max(1, round(side / self.factor)) for side in size]), size)
 
@@ -45,7 +45,7 @@ class JPEG(Degradation):
     def __post_init__(self):
         require(is_number(self.quality, 1, 100, int), "quality", "a whole number from 1 to 100", self.quality)
 
-    def __call__(self, image, rng):
+    def apply(self, image, rng):
         colors = 3 if image.shape[-1] >= 3 else 1
         pixels = np.rint(np.clip(image[..., :colors], 0, 1) * 255).astype("uint8")
         file = io.BytesIO()
@@ -61,7 +61,7 @@ class Grayscale(Degradation):
 
     name: ClassVar = "gray"
 
-    def __call__(self, image, rng):
+    def apply(self, image, rng):
         if image.shape[-1] < 3:
             return image
         luma = np.repeat(image[..., :3] @ LUMA[:, None], 3, axis=-1)

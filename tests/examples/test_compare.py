@@ -47,7 +47,7 @@ def refusal(capsys, *argv):
         (["vit", "vit"], "labels must differ"),
         (["pca=vit"], "labels must differ"),
         (["vit", "--steps", "7", "--epochs", "2"], "multiple of the 2 --epochs. Received: 7"),
-        (["vit", "--steps", "50", "--epochs", "2"], "--warmup-steps must be from 0 to below all 50 steps"),
+        (["vit --warmup-steps 50", "--steps", "50", "--epochs", "2"], "--warmup-steps must be from 0 to below all 50"),
         (["vit", "--minutes", "0"], "--minutes must be above 0"),
         (["vit", "--steps", "6", "--minutes", "1"], "not allowed with"),
         (["vit", "--eval", "nowhere"], "--eval must be a folder of photos. Received: nowhere"),

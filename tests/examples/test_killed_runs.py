@@ -139,6 +139,14 @@ def test_a_run_that_is_preempted_or_cancelled_says_how_to_go_on(tmp_path, whole)
         assert process.returncode == status
         assert f"{number.name} after" in errors and "--run-name ended" in errors.splitlines()[-1]
         run.check_files()
+    for number, status in [(signal.SIGTERM, 75), (signal.SIGINT, 130)]:  # behind the training
+        process = run.start_and_wait_for(".*.savedmodel")
+        process.send_signal(number)
+        _, errors = process.communicate()
+        assert process.returncode == status
+        assert errors.splitlines()[-1].startswith("ended; to go on: python ")
+        run.check_files()
+        assert not list(run.folder.glob(".*"))
     assert run.start().wait() == 0
     run.check_equal(whole)
 

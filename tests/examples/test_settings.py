@@ -36,6 +36,11 @@ def test_defaults_smoke_and_explicit_settings():
     assert (config.epochs, config.batch_size, config.image_shape) == (7, 4, (64, 96, 1))
 
 
+def test_the_default_warm_up_fits_into_short_runs():
+    for steps, more, expected in ((5, (), 5), (1000, (), 100), (5, ("--warmup-steps", "9"), 9)):
+        assert parsed("--epochs", "2", "--steps-per-epoch", str(steps), *more)[0].warmup_steps == expected
+
+
 @pytest.mark.parametrize(
     "argv, message",
     [
