@@ -57,9 +57,15 @@ def _ssim_terms(y_true, y_pred):
     if min(height, width) < SSIM_MIN_SIZE:
         raise ValueError(f"SSIM needs images of at least 11x11 pixels. Received: {height}x{width}")
 
-    def blur(planes):
-        rows = sum(w * planes[:, :, i : i + height - 10] for i, w in enumerate(GAUSSIAN_WINDOW))
-        return sum(w * rows[:, :, :, i : i + width - 10] for i, w in enumerate(GAUSSIAN_WINDOW))
+    def blur(planes):  # the window is symmetric: a weight beside its centre serves two shifts
+        centre, *outer = GAUSSIAN_WINDOW[5:]
+        rows = centre * planes[:, :, 5:-5]
+        for i, w in enumerate(outer, start=1):
+            rows += w * (planes[:, :, 5 - i : height - 5 - i] + planes[:, :, 5 + i : height - 5 + i])
+        blurred = centre * rows[:, :, :, 5:-5]
+        for i, w in enumerate(outer, start=1):
+            blurred += w * (rows[:, :, :, 5 - i : width - 5 - i] + rows[:, :, :, 5 + i : width - 5 + i])
+        return blurred
 
     mean_x, mean_y = blur(x), blur(y)
     squares = mean_x * mean_x + mean_y * mean_y
