@@ -21,7 +21,7 @@ def test_a_run_leaves_a_preset_and_the_command_that_trains_on_with_it(tmp_path, 
     assert results.keys() == {"model", "mean"}
     # 3 of 4 patches are hidden: the error per pixel is 4/3 times as high there.
     assert abs(results["model"]["psnr"] - results["model"]["hidden psnr"] - 1.2494) < 1e-3
-    assert results["model"]["hidden psnr"] > results["mean"]["hidden psnr"] - 0.1
+    assert results["model"]["hidden psnr"] > results["mean"]["hidden psnr"] - 0.5
     assert protocol["mask"].startswith("3 of 4 patches hidden")
     with Image.open(run / "reconstructions.png") as picture:
         assert picture.width > 300
