@@ -24,9 +24,11 @@ from keras_recon.report import results_table, surroundings
 CROP = 64
 SIZES = {"500x375": ((500, 375), 200), "4000x3000": ((4000, 3000), 12)}  # (width, height), files
 MEMORY = """
-import pathlib, resource, sys, time
+import pathlib, re, sys, time
 from keras_recon import data
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak():  # not by getrusage, whose maximum a process inherits from the one that began it
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search("VmHWM:[^0-9]*([0-9]+) kB", status)[1]) / 1024
 before, start = peak(), time.perf_counter()
 photos = data.folder_photos(pathlib.Path(sys.argv[1]))
 batches = data.training_batches(photos, (64, 64, 3), 32, 100, 1, 0)

@@ -143,11 +143,14 @@ def test_a_run_that_is_preempted_or_cancelled_says_how_to_go_on(tmp_path, whole)
         process = run.start_and_wait_for(".*.savedmodel")
         process.send_signal(number)
         _, errors = process.communicate()
-        assert process.returncode == status
-        assert errors.splitlines()[-1].startswith("ended; to go on: python ")
         run.check_files()
         assert not list(run.folder.glob(".*"))
-    assert run.start().wait() == 0
+        if process.returncode == 0:  # Python drops what a signal raises in a finalizer; then the run ends as ever
+            break
+        assert process.returncode == status
+        assert errors.splitlines()[-1].startswith("ended; to go on: python ")
+    else:
+        assert run.start().wait() == 0
     run.check_equal(whole)
 
 
