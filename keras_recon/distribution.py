@@ -190,7 +190,8 @@ def _start_torch() -> Distribution:
         model.call = DistributedDataParallel(Call(model)).forward
         return [MeanLogs()]
 
-    return Distribution(Share(index, len(addresses)), scope, lambda data: data(Share(index, len(addresses))), connect)
+    share = Share(index, len(addresses))
+    return Distribution(share, scope, lambda data: data(share), connect)
 
 
 def alone(model: keras.Model) -> keras.Model:

@@ -78,9 +78,13 @@ def compile_model(
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True  # or each device normalises by its own images
-    elif keras.backend.backend() == "tensorflow" and total_steps >= XLA_MIN_STEPS:
-        # A CPU's bfloat16 products, and its convolutions, are faster outside of XLA.
-        jit_compile = True if model.compute_dtype == "float32" and not model.fully_convolutional else "auto"
+    elif (
+        keras.backend.backend() == "tensorflow"
+        and total_steps >= XLA_MIN_STEPS
+        and model.compute_dtype == "float32"  # a CPU's bfloat16 products, and its convolutions, are faster without
+        and not model.fully_convolutional
+    ):
+        jit_compile = True
     model.compile(optimizer, losses.from_string(loss), metrics=scores, jit_compile=jit_compile)
 
 
