@@ -16,8 +16,9 @@ from skimage.restoration import denoise_nl_means, denoise_wavelet
 
 from keras_recon import data, load_model
 from keras_recon.degradations import GaussianNoise
-from keras_recon.files import write_json
-from keras_recon.report import results_table, surroundings
+from keras_recon.utils.environment import environment
+from keras_recon.utils.files import write_json
+from keras_recon.utils.tables import results_table
 
 
 def wavelet(noisy: np.ndarray, sigma: float) -> np.ndarray:
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None):
         "seed": f"photo i: numpy.random.default_rng(({args.seed}, i))",
         "psnr": "dB, over all channels of an image, output clipped to [0, 1] and not quantised; mean over photos",
         **notes,
-        **surroundings(),
+        **environment(),
         "versions": {name: installed(name) for name in ("numpy", "scikit-image", "PyWavelets", "bm3d")},
     }
     write_json(args.json, {"rows": rows, "names of photos": photos.keys, "protocol": protocol})

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_recon.files import write_json
-from keras_recon.report import results_table, surroundings
+from keras_recon.utils.environment import environment
+from keras_recon.utils.files import write_json
+from keras_recon.utils.tables import results_table
 
 GROWING = {
     "vit, image side": ("vit", "side", [64, 128, 256, 512]),
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None):
         results[title] = {"rows": rows, "exponents": exponents}
         print(f"\n{title}\n{results_table(rows)}")
         print("exponents: " + ", ".join(f"{value:.2f} of {column}" for column, value in exponents.items()))
-        write_json(args.output, {"results": results, "protocol": {**vars(args), **surroundings()}})
+        write_json(args.output, {"results": results, "protocol": {**vars(args), **environment()}})
 
 
 if __name__ == "__main__":

@@ -99,8 +99,9 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--output", default="inference_speed.json")
     args = parser.parse_args(argv)
     from keras_recon import load_model
-    from keras_recon.files import write_json
-    from keras_recon.report import results_table, surroundings
+    from keras_recon.utils.environment import environment
+    from keras_recon.utils.files import write_json
+    from keras_recon.utils.tables import results_table
 
     shape = load_model(args.run / "model.keras").image_shape
     export = [sys.executable, EXPORT, args.run, "--format", "savedmodel", "onnx", "litert"]
@@ -121,7 +122,7 @@ def main(argv: list[str] | None = None):
             rows[name] = json.loads(output.stdout.splitlines()[-1])
     results = {"formats": rows, "imports": imports()}
     print(f"\n{results_table(rows)}\n\n{results_table(results['imports'])}")
-    write_json(args.output, {"results": results, "protocol": {**vars(args), "run": str(args.run), **surroundings()}})
+    write_json(args.output, {"results": results, "protocol": {**vars(args), "run": str(args.run), **environment()}})
 
 
 if __name__ == "__main__":

@@ -9,8 +9,11 @@ import numpy as np
 from scipy.interpolate import griddata
 from skimage.restoration import inpaint_biharmonic
 
-from keras_recon import data, evaluation, load_model, report
-from keras_recon.files import write_json
+from keras_recon import data, load_model
+from keras_recon.evaluation import scores as evaluation
+from keras_recon.utils.environment import environment
+from keras_recon.utils.files import write_json
+from keras_recon.utils.tables import results_table
 
 
 def bilinear(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
@@ -50,7 +53,7 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--output", default="inpainting.json", help="JSON file (default: inpainting.json)")
     arguments = parser.parse_args(argv)
     model = load_model(arguments.model)
-    if not getattr(model, "mask_ratio", 0):
+    if not model.is_masked:
         parser.error(f"--model must be a masked model. Received: model={arguments.model!r}")
     height, width, channels = model.image_shape
     if arguments.photos == "sample":
@@ -77,10 +80,10 @@ def main(argv: list[str] | None = None):
         "crops": f"{len(images)} of {model.image_shape}, on a fixed grid",
         "mask": f"{model.fixed_mask.sum()} of {model.fixed_mask.size} patches hidden, the same in every image",
         "average": "metrics per image, then the mean; `hidden psnr` on hidden pixels, the others on whole images",
-        **report.surroundings(),
+        **environment(),
     }
     write_json(arguments.output, {"results": results, "protocol": protocol})
-    print(report.results_table(results))
+    print(results_table(results))
 
 
 if __name__ == "__main__":

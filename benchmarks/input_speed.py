@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from keras_recon import data
-from keras_recon.files import write_json
-from keras_recon.report import results_table, surroundings
+from keras_recon.utils.environment import environment
+from keras_recon.utils.files import write_json
+from keras_recon.utils.tables import results_table
 
 CROP = 64
 SIZES = {"500x375": ((500, 375), 200), "4000x3000": ((4000, 3000), 12)}  # (width, height), files
@@ -186,7 +187,7 @@ def main(argv: list[str] | None = None):
         photo = next(Path(root, "500x375").glob("*.jpg"))
         results["memory"] = memory(args.files, photo)
         print(f"\n{results_table(results['memory'])}")
-    protocol = {**vars(args), "crop": CROP, "batch": 32, "order": "turns, medians", **surroundings()}
+    protocol = {**vars(args), "crop": CROP, "batch": 32, "order": "turns, medians", **environment()}
     write_json(args.output, {"results": results, "protocol": protocol})
 
 

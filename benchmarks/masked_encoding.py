@@ -6,9 +6,10 @@ import time
 import keras
 import numpy as np
 
-from keras_recon import report
-from keras_recon.files import write_json
 from keras_recon.models import ViTReconstructor
+from keras_recon.utils.environment import environment
+from keras_recon.utils.files import write_json
+from keras_recon.utils.tables import results_table
 
 
 def transformer_flops(tokens: int, num_layers: int, hidden_dim: int, mlp_dim: int) -> int:
@@ -89,10 +90,10 @@ def main(argv: list[str] | None = None):
         "speed": "of a training step, as a multiple of that without a mask",
         "expected": "from the floating-point operations of matrix products, forward and backward",
         "order": "the models took turns; medians",
-        **report.surroundings(),
+        **environment(),
     }
     write_json(arguments.output, {"results": results, "protocol": protocol})
-    print(report.results_table(results))
+    print(results_table(results))
 
 
 if __name__ == "__main__":

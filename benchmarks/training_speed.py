@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from training_contestants import TASKS, counted_flops
 
-from keras_recon.files import write_json
-from keras_recon.report import results_table, surroundings
+from keras_recon.utils.environment import environment
+from keras_recon.utils.files import write_json
+from keras_recon.utils.tables import results_table
 
 OWN = tuple(
     f"keras_recon/{engine}" for engine in ("tensorflow", "tensorflow_xla", "tensorflow_xla_bare", "jax", "torch")
@@ -123,7 +124,7 @@ def main(argv: list[str] | None = None):
             results[f"{task}, {dtype}"] = result
             print(f"\n{task}, {dtype}, {result['GFLOP an image']:.3g} GFLOP an image and step")
             print(results_table(result["rows"]), flush=True)
-            protocol = {**vars(args), "order": "contestants took turns; medians of turns", **surroundings()}
+            protocol = {**vars(args), "order": "contestants took turns; medians of turns", **environment()}
             write_json(args.output, {"results": results, "protocol": protocol})
 
 

@@ -7,15 +7,17 @@ comparison that was killed goes on where it stopped when it is started again.
 
 import argparse
 import dataclasses
-import json
 import os
 import signal
 import sys
 from pathlib import Path
 
-import settings
-from jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, steps_within
-from settings import RunConfig
+from app import settings
+from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, steps_within
+from app.parser import Parser
+from app.settings import RunConfig
+
+from keras_recon.utils.run import Run
 
 BATCH, PCA_STEPS = 64, 100  # PCA is fitted to so many batches of training crops
 OTHER_ROWS = ("original", "pca", "mean", "input", "jpeg", "webp")
@@ -59,7 +61,7 @@ class Plan:
 
 def parse(argv: list[str] | None) -> tuple[Plan, list[Job]]:
     """The plan and the runs to begin with: calibrations for a budget of minutes, else the trainings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("specs", nargs="+", metavar="SPEC", help="a finished run's folder, or a training script and its flags")
     budget = parser.add_mutually_exclusive_group()
@@ -93,7 +95,7 @@ def _plan(args):
     finished = {spec.label: spec.folder for spec in specs if spec.folder}
     defaults = dataclasses.asdict(RunConfig())
     if finished:
-        saved = json.loads((next(iter(finished.values())) / "config.json").read_text())
+        saved = Run(next(iter(finished.values()))).config
         names = saved.keys() & defaults.keys() - {"saved_models", "logs"}  # older runs lack newer settings
         defaults |= {name: saved[name] for name in names}
     given = {name: getattr(args, name) for name in (*SHARED, "epochs")}
@@ -133,7 +135,8 @@ def compare(plan: Plan, runs: dict[str, list[Path]]):
 
     import numpy as np  # from here on imports take seconds
 
-    from keras_recon import comparison, comparison_report, data, degradations
+    from keras_recon import data, degradations
+    from keras_recon.evaluation import comparison, report
 
     args, shared, shape = plan.args, plan.shared, plan.image_shape
     text = shared["degradation"]
@@ -154,7 +157,7 @@ def compare(plan: Plan, runs: dict[str, list[Path]]):
     except (ValueError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     images, groups = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    loaded = {label: [comparison.Run(folder) for folder in folders] for label, folders in runs.items()}
+    loaded = {label: [Run(folder) for folder in folders] for label, folders in runs.items()}
     fitting = (training, shape, BATCH, PCA_STEPS)
     fitting = data.training_batches(*fitting, epochs=1, seed=0, degradation=degradation)
     measured = comparison.compare(loaded, images, groups, fitting, validation, degradation)
@@ -168,8 +171,8 @@ def compare(plan: Plan, runs: dict[str, list[Path]]):
         "seeds": {label: [run.config["seed"] for run in of_label] for label, of_label in loaded.items()},
     }
     folder, log_dir = Path(shared["saved_models"], args.name), Path(shared["logs"], args.name)
-    comparison_report.write_comparison(measured, loaded, folder, log_dir, protocol)
-    print(f"\n{comparison_report.summary(measured)}\n")
+    report.write_comparison(measured, loaded, folder, log_dir, protocol)
+    print(f"\n{report.summary(measured)}\n")
     for path in sorted(folder.glob("[!.]*.*")):
         print(path)
     print(f"tensorboard --logdir {shared['logs']}")

@@ -10,6 +10,8 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
+from app.parser import Parser
+
 # The browser is to load nothing from elsewhere, neither fonts nor scripts. Gradio needs the two "unsafe" words.
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
 # What a degradation may ask for, as nothing interrupts it: so many terms, and pixels where its time or memory follows.
@@ -19,7 +21,7 @@ SIZES = {"blur": "sigma", "motion": "length", "mask": "patch_size", "block": "pa
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, Path]]:
     """The arguments, and the model files by the names of their runs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--saved-models", type=Path, default=Path("saved_models"), help="folder of the runs (default: %(default)s)")
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (default: %(default)s)")
@@ -48,7 +50,9 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
     import numpy as np
     from PIL import Image
 
-    from keras_recon import data, degradations, inference, load_model, metrics, pixels
+    from keras_recon import data, degradations, load_model, metrics
+    from keras_recon import reconstruct as reconstruct_photo
+    from keras_recon.images import pixels
 
     load = lru_cache(maxsize=2)(lambda name: load_model(models[name]))
 
@@ -90,7 +94,7 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
             end = time.monotonic() + max_seconds
             photo = pixels.to_float(data.read_photo(path, model.image_shape[-1]))
             degraded = degradation(photo, np.random.default_rng(0)) if degradation else photo
-            output = inference.reconstruct(model, degraded, progress=lambda *_: check_time(end))
+            output = reconstruct_photo(model, degraded, progress=lambda *_: check_time(end))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise gr.Error(str(error), print_exception=False) from error
         error_map = matplotlib.colormaps["inferno"](np.clip(5 * np.abs(output - photo).mean(axis=-1), 0, 1))[..., :3]

@@ -9,9 +9,11 @@ import os
 import sys
 from pathlib import Path
 
+from app.parser import Parser
+
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the data set")
     parser.add_argument("--models", type=Path, nargs="+", required=True, metavar="RUN", help="folders of finished runs")
     parser.add_argument("--sigma", type=float, default=2.0, help="pixels by which error maps are smoothed (default: 2)")
@@ -35,12 +37,12 @@ def main(argv: list[str] | None = None):
     args = parse(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
 
-    from keras_recon import anomaly, data, load_model, report  # from here on imports take seconds
-    from keras_recon.evaluation import fit_pca
-    from keras_recon.figures import save_heat_maps
-    from keras_recon.files import write_json
-    from keras_recon.inference import reconstruct
-    from keras_recon.pixels import to_float
+    from keras_recon import anomaly, data, load_model, reconstruct  # from here on imports take seconds
+    from keras_recon.evaluation.baselines import fit_pca
+    from keras_recon.images.pixels import to_float
+    from keras_recon.utils.environment import environment
+    from keras_recon.utils.files import write_json
+    from keras_recon.utils.tables import results_table
 
     try:
         models = {run.resolve().name: load_model(run / "model.keras") for run in args.models}
@@ -69,15 +71,15 @@ def main(argv: list[str] | None = None):
         "a kind's column": "image AUROC of this kind against the good test images",
         "pca": f"patches and latents of {next(iter(models))}, fitted to 6,400 crops of the training images",
         "models": {name: str(run) for name, run in zip(models, args.models)},
-        **report.surroundings(),
+        **environment(),
     }
     scores = [
         {"path": str(image.path), "kind": image.kind, **{name: anomaly.image_score(maps[name][i]) for name in maps}}
         for i, image in enumerate(images)
     ]
     write_json(args.output / "anomalies.json", {"results": results, "protocol": protocol, "image scores": scores})
-    save_heat_maps(args.output / "anomalies.png", photos, images, maps)
-    print(f"\n{report.results_table(results)}\n")
+    anomaly.save_heat_maps(args.output / "anomalies.png", photos, images, maps)
+    print(f"\n{results_table(results)}\n")
     for name in ("anomalies.json", "anomalies.png"):
         print(args.output / name)
 

@@ -16,15 +16,16 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from photo_jobs import STREAM, WRITABLE, Job, plan
+from app.parser import Parser
+from app.photo_jobs import STREAM, WRITABLE, Job, plan
 
-# The arguments that `keras_recon.photo_protocol.PhotoProtocol` takes as they are.
+# The arguments that `keras_recon.inference.protocol.PhotoProtocol` takes as they are.
 PROTOCOL = ("seed", "overlap", "batch_size", "quantize", "color_space", "border")
 
 
 def parser_of(description: str) -> argparse.ArgumentParser:
     """The parser of what to reconstruct, by what, and how."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="photos")
     add("--model", type=Path, required=True, help="a .keras file, or the folder of a run")
@@ -94,7 +95,7 @@ def attempt(job: Job, model, protocol, format: str | None, title: str) -> dict:
 
 def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcomes: Iterable[dict]):
     """Write and print what came of the photos, as it comes; end with status 1 if something went wrong."""
-    from keras_recon.files import write_json
+    from keras_recon.utils.files import write_json
 
     results, errors = [], []
     with contextlib.ExitStack() as stack:
@@ -124,8 +125,8 @@ def load(args):
     from PIL import Image  # from here on imports take seconds
 
     from keras_recon import degradations, load_model
-    from keras_recon.inference import check_model, tile_overlaps
-    from keras_recon.photo_protocol import PhotoProtocol
+    from keras_recon.inference.protocol import PhotoProtocol
+    from keras_recon.inference.reconstruct import check_model, tile_overlaps
 
     Image.MAX_IMAGE_PIXELS = None  # these are the user's own files, of any size
     try:
@@ -148,28 +149,30 @@ def load(args):
 
 def reconstruct(job: Job, model, protocol, format: str | None, title: str) -> dict:
     """Read, reconstruct, write and measure a photo; its line of the results."""
-    from keras_recon import image_files, photo_protocol, photo_scores
+    from keras_recon import images
+    from keras_recon.inference.protocol import in_bits_of
+    from keras_recon.inference.scores import error_levels
 
     start = time.perf_counter()
-    image = image_files.read_image(job.source or sys.stdin.buffer.read())
+    image = images.read_image(job.source or sys.stdin.buffer.read())
     height, width, channels = image.pixels.shape
     size = {"height": height, "width": width, "channels": channels, "bits": 8 * image.pixels.itemsize}
     progress = functools.partial(show, title) if sys.stderr.isatty() else None
     pixels = image.of_channels(model.image_shape[2])
     output = protocol.output(model, pixels, job.name, progress)
     reference = pixels if protocol.degradation else None  # else its memory is free from here on
-    image.replace_pixels(photo_protocol.in_bits_of(pixels, output))
+    image.replace_pixels(in_bits_of(pixels, output))
     del pixels
     if job.target:
-        image_files.write_image(job.target, image)
+        images.write_image(job.target, image)
     else:
-        sys.stdout.buffer.write(image_files.encode_image(image, format and image_files.FORMATS[f".{format}"]))
+        sys.stdout.buffer.write(images.encode_image(image, format and images.FORMATS[f".{format}"]))
     seconds = round(time.perf_counter() - start, 3)
     if job.reference:
-        reference = image_files.read_image(job.reference).of_channels(model.image_shape[2])
+        reference = images.read_image(job.reference).of_channels(model.image_shape[2])
     scores = {} if reference is None else protocol.scores(reference, output)
     if job.error_map:
-        image_files.write_error_map(job.error_map, photo_scores.error_levels(reference, output))
+        images.write_error_map(job.error_map, error_levels(reference, output))
     return {"path": job.name, **size, "seconds": seconds, **scores}
 
 

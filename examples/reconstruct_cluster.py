@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import reconstruct
-from photo_jobs import STREAM, Job
+from app.photo_jobs import STREAM, Job
 
 # Under the names of a job's fields, so that the plan travels as rows of text.
 PATHS = ("source", "target", "folder", "error_map", "reference")
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None):
 
     import ray
 
-    from keras_recon.files import remove_temporaries
+    from keras_recon.utils.files import remove_temporaries
 
     ray.init(args.address, log_to_driver=False)
     rows = [

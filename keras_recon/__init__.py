@@ -1,7 +1,42 @@
 """Image reconstruction in Keras 3, on TensorFlow, JAX or PyTorch."""
 
-from keras_recon import degradations, layers, losses, metrics, models
-from keras_recon.loading import load_model
+import importlib
 
-__version__ = "0.1.0"
-__all__ = ["degradations", "layers", "load_model", "losses", "metrics", "models"]
+# All classes are registered here, for `keras.saving.load_model`.
+from keras_recon import callbacks, degradations, layers, losses, metrics, models, ops, optimizers
+from keras_recon.export import export_model
+from keras_recon.inference import reconstruct
+from keras_recon.saving import load_model
+from keras_recon.version import __version__
+
+__all__ = [
+    "TrainingOptions",
+    "__version__",
+    "callbacks",
+    "data",
+    "degradations",
+    "export_model",
+    "layers",
+    "load_model",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "optimizers",
+    "reconstruct",
+    "train",
+]
+# What needs TensorFlow is imported when it is used.
+_LAZY = {
+    "data": ("keras_recon.data", None),
+    "train": ("keras_recon.training.train", "train"),
+    "TrainingOptions": ("keras_recon.training.options", "TrainingOptions"),
+}
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'keras_recon' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    module = importlib.import_module(module)
+    return getattr(module, attribute) if attribute else module

@@ -1,13 +1,16 @@
 """Anomaly detection: a model trained on good images reconstructs defects badly, and the error shows where they are."""
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy.ndimage
+from matplotlib.figure import Figure
 
 from keras_recon.data.photos import read_photo
 from keras_recon.data.sources import EXTENSIONS
+from keras_recon.evaluation import figures
 
 GOOD = "good"
 
@@ -83,3 +86,31 @@ def auroc(images: list[LabeledImage], maps: list[np.ndarray]) -> dict[str, float
         chosen = (kinds == kind) | (kinds == GOOD)
         results[kind] = roc_auc_score(kinds[chosen] != GOOD, scores[chosen])
     return {name: float(value) for name, value in results.items()}
+
+
+def save_heat_maps(
+    path: str | Path, photos: list[np.ndarray], images: list[LabeledImage], maps: dict[str, list[np.ndarray]]
+):
+    """The first image of each kind, its defect by the ground truth, and the error maps.
+
+    Args:
+        path: of the PNG.
+        photos: (height, width, channels) in [0, 1].
+        images: what the photos are.
+        maps: the error maps (height, width) of every photo by the model's name. A model's colours end at the highest
+            thousandth of all its errors.
+    """
+    kinds = [image.kind for image in images]
+    chosen = [kinds.index(kind) for kind in sorted(set(kinds))]
+    figure = Figure(figsize=(2 * (len(maps) + 2), 2.2 * len(chosen)), layout="constrained")
+    axes = figure.subplots(len(chosen), len(maps) + 2, squeeze=False)
+    tops = {name: np.quantile(np.concatenate([m.ravel() for m in of_model]), 0.999) for name, of_model in maps.items()}
+    for row, index in zip(axes, chosen):
+        figures.show(row[0], photos[index])
+        row[0].set_ylabel(kinds[index])
+        figures.show(row[1], images[index].mask(photos[index].shape[:2])[..., None])
+        for axis, (name, of_model) in zip(row[2:], maps.items()):
+            figures.show(axis, of_model[index][..., None], cmap="inferno", vmax=tops[name])
+    for axis, title in zip(axes[0], ("image", "defect", *maps)):
+        axis.set_title(textwrap.fill(title, 22), fontsize=9)
+    figures.save(figure, path)

@@ -15,8 +15,9 @@ import keras_hub
 import numpy as np
 from PIL import Image
 
-import keras_recon
 from keras_recon.models import Reconstructor, ViTReconstructor
+from keras_recon.saving import load_model
+from keras_recon.version import __version__
 
 SAMPLE = 200  # photos that are decoded
 SECONDS = 3.0  # of each measurement
@@ -33,11 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
     args = parser.parse_args(argv)
     say("backend", f"{keras.backend.backend()} on {', '.join(devices())}")
-    packages = (keras_recon, keras, keras_hub, np)
+    packages = (keras, keras_hub, np)
     versions = ", ".join(f"{package.__name__} {package.__version__}" for package in packages)
-    say("versions", f"Python {platform.python_version()}, {versions}")
+    say("versions", f"Python {platform.python_version()}, keras_recon {__version__}, {versions}")
     try:
-        model = keras_recon.load_model(args.model) if args.model else ViTReconstructor((64, 64, args.channels))
+        model = load_model(args.model) if args.model else ViTReconstructor((64, 64, args.channels))
         describe_model(model, args.batch_size)
         wrong = check_data(args.data, model, args.batch_size) if args.data else 0
     except (ValueError, RuntimeError, ImportError) as error:
@@ -118,7 +119,7 @@ def mode(source: str, key) -> str:
 
 def steps(model: Reconstructor, batch) -> Iterator:
     """Training steps of a copy of the model on one batch."""
-    copy = type(model).from_config(model.get_config())
+    copy = model.clone()
     copy.compile("adamw", "mse")
     images = [np.asarray(part) for part in batch]
     while True:

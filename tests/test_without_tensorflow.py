@@ -20,8 +20,8 @@ model.fit(images, images, verbose=0)
 model.save(sys.argv[1])
 loaded = keras.saving.load_model(sys.argv[1])
 np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
-from keras_recon.image_files import ImageFile, encode_image, read_image
-from keras_recon.photo_protocol import PhotoProtocol
+from keras_recon.images import ImageFile, encode_image, read_image
+from keras_recon.inference.protocol import PhotoProtocol
 
 photo = read_image(encode_image(ImageFile(np.zeros((20, 30, 3), "uint8")))).pixels
 assert PhotoProtocol().output(loaded, photo, "photo").shape == (20, 30, 3)

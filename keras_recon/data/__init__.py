@@ -1,6 +1,6 @@
 from keras_recon.data.crops import RandomCrops, grid_crops, photo_grids
 from keras_recon.data.photos import Photos, read_photo
-from keras_recon.data.pipeline import photos_of_step, share_of, spread, training_batches, validation_batches
+from keras_recon.data.pipeline import photos_of_step, shard_of, spread, training_batches, validation_batches
 from keras_recon.data.sources import folder_photos, load_photos
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "photo_grids",
     "photos_of_step",
     "read_photo",
-    "share_of",
+    "shard_of",
     "spread",
     "training_batches",
     "validation_batches",

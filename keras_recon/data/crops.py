@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 
 from keras_recon.data.photos import Photos
-from keras_recon.degradations.reduction import resize_bicubic
-from keras_recon.image_files import BadImage
-from keras_recon.pixels import to_float
+from keras_recon.images.files import BadImage
+from keras_recon.images.pixels import to_float
+from keras_recon.images.resize import resize_bicubic
 
 MAX_ENLARGEMENT = 8
 MAX_LENGTH = 16  # of an enlarged photo, in crops: one of 8 rows and a million columns would take gigabytes

@@ -5,8 +5,8 @@ from threading import Lock
 import numpy as np
 from PIL import ImageOps
 
-from keras_recon.image_files import BadImage, open_image, shown
-from keras_recon.pixels import to_channels
+from keras_recon.images.files import BadImage, open_image, shown
+from keras_recon.images.pixels import to_channels
 
 MAX_BAD_SHARE = 0.5
 REPRESENTATIVE = 1000  # so many photos tell of any number
@@ -91,7 +91,7 @@ class Photos(Sequence):
 def read_photo(path: str | Path, channels: int) -> np.ndarray:
     """Decode the first frame of an image file to uint8 (height, width, channels), upright by its EXIF orientation.
 
-    What cannot be read raises a `BadImage`, see `keras_recon.image_files.open_image`.
+    What cannot be read raises a `BadImage`, see `keras_recon.images.files.open_image`.
     """
     with open_image(path) as image:
         ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies what is upright

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from keras_recon.data.crops import RandomCrops, grid_crops
 from keras_recon.data.photos import Photos
+from keras_recon.data.shard import WHOLE, Shard
 from keras_recon.degradations import Degradation, degrade
-from keras_recon.distribution import WHOLE, Share
 
 VALIDATION_BYTES = 2**27  # of crops in memory
 
@@ -20,17 +20,17 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     degradation: Degradation | None = None,
-    share: Share = WHOLE,
+    shard: Shard = WHOLE,
 ) -> tf.data.Dataset:
     """The batches of `epochs` epochs from `first_step` on, (degraded, clean) pairs of crops; for each step one.
 
     The batch of a step is the same whatever the step that the data set starts at, so that a resumed run sees the
     batches that an uninterrupted one would have seen. Without a degradation both of a pair are the clean crop. Of
-    several processes, each has its `share` of every batch, and reads no other photos.
+    several processes, each has its `shard` of every batch, and reads no other photos.
     """
-    if batch_size % share.all_replicas:
+    if batch_size % shard.all_replicas:
         raise ValueError(
-            f"`batch_size` must be a multiple of the {share.all_replicas} devices. Received: batch_size={batch_size}"
+            f"`batch_size` must be a multiple of the {shard.all_replicas} devices. Received: batch_size={batch_size}"
         )
     crops = RandomCrops(photos, image_shape[:2], seed)
     per_epoch = steps_per_epoch * batch_size
@@ -49,9 +49,9 @@ def training_batches(
         return tuple(tf.ensure_shape(image, image_shape) for image in images)
 
     positions = tf.data.Dataset.range(first_step * batch_size, epochs * per_epoch)
-    part = batch_size // share.count
-    if share.count > 1:
-        positions = positions.filter(lambda position: position % batch_size // part == share.index)
+    part = batch_size // shard.count
+    if shard.count > 1:
+        positions = positions.filter(lambda position: position % batch_size // part == shard.index)
     return _pairs(positions.map(tensors, tf.data.AUTOTUNE), part)
 
 
@@ -88,15 +88,15 @@ def spread(batches: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray
     return tuple(np.stack(images) for images in zip(*(pairs[i] for i in chosen)))
 
 
-def share_of(batches: tf.data.Dataset, batch_size: int, share: Share) -> tf.data.Dataset:
-    """One process's share of a finite data set of batches, in batches of its part of `batch_size`.
+def shard_of(batches: tf.data.Dataset, batch_size: int, shard: Shard) -> tf.data.Dataset:
+    """One process's shard of a finite data set of batches, in batches of its part of `batch_size`.
 
     The devices get equally many: at the end, fewer than there are devices are left out.
     """
-    if share.all_replicas == 1:
+    if shard.all_replicas == 1:
         return batches
-    even = batches.unbatch().batch(share.all_replicas, drop_remainder=True).unbatch()
-    return even.shard(share.count, share.index).batch(batch_size // share.count).prefetch(tf.data.AUTOTUNE)
+    even = batches.unbatch().batch(shard.all_replicas, drop_remainder=True).unbatch()
+    return even.shard(shard.count, shard.index).batch(batch_size // shard.count).prefetch(tf.data.AUTOTUNE)
 
 
 def _pairs(images: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:

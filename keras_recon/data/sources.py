@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_recon.data.photos import Photos, read_photo
-from keras_recon.pixels import MODES, to_channels
+from keras_recon.images.pixels import MODES, to_channels
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 # The photographs that ship with scikit-image (drawings, text, masks, micrographs and the second stereo view left out).

@@ -5,7 +5,7 @@ import tensorflow as tf
 import tensorflow_datasets
 
 from keras_recon.data.photos import Photos
-from keras_recon.pixels import to_channels
+from keras_recon.images.pixels import to_channels
 
 VALIDATION_SPLITS = ("validation", "val", "test")
 

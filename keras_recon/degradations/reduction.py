@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from keras_recon.degradations.base import Degradation, is_number, require
+from keras_recon.images.resize import resize_bicubic
 
 LUMA = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601, as in JPEG and Pillow
 
@@ -66,12 +67,3 @@ class Grayscale(Degradation):
             return image
         luma = np.repeat(image[..., :3] @ LUMA[:, None], 3, axis=-1)
         return np.concatenate([luma, image[..., 3:]], axis=-1)
-
-
-def resize_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A float32 image (height, width, channels) resized to `size` (height, width) by Pillow, not clipped."""
-    planes = [
-        np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.BICUBIC))
-        for plane in np.moveaxis(image, -1, 0)
-    ]
-    return np.stack(planes, axis=-1)

@@ -38,6 +38,17 @@ def from_string(text: str) -> Degradation:
     return degradations[0] if len(degradations) == 1 else Compose(tuple(degradations))
 
 
+def get(identifier: str | Degradation | None) -> Degradation | None:
+    """A degradation from its text, see `from_string`; a degradation and None are given back.
+
+    Example:
+
+    >>> print(get("noise:25"))
+    noise:25
+    """
+    return from_string(identifier) if isinstance(identifier, str) else identifier
+
+
 def _from_term(term):
     """The degradation; None where the name, the number of arguments or a number is wrong."""
     name, *values = term.split(":")

@@ -3,7 +3,7 @@ import math
 import keras
 from keras import ops
 
-from keras_recon.layers.patches import unpatchify
+from keras_recon.ops.patches import unpatchify
 
 NORMALIZATIONS = ("batch", "layer", "group", "none")
 UPSAMPLINGS = ("pixel_shuffle", "resize", "transposed")
@@ -99,16 +99,16 @@ class Upsample(keras.layers.Layer):
         method: `"pixel_shuffle"` (a convolution to four times the channels, see `ICNR`), `"resize"` (nearest
             neighbour, then a convolution) or `"transposed"` (a 4x4 transposed convolution, whose kernel the stride
             divides).
-        zeros: whether the kernel starts at zero.
+        zero_init: whether the kernel starts at zero.
     """
 
-    def __init__(self, filters: int, method: str = "pixel_shuffle", zeros: bool = False, **kwargs):
+    def __init__(self, filters: int, method: str = "pixel_shuffle", zero_init: bool = False, **kwargs):
         super().__init__(**kwargs)
         check_choice("upsampling", method, UPSAMPLINGS)
         self.filters = filters
         self.method = method
-        self.zeros = zeros
-        kwargs = {"kernel_initializer": "zeros"} if zeros else {}
+        self.zero_init = zero_init
+        kwargs = {"kernel_initializer": "zeros"} if zero_init else {}
         kwargs |= {"dtype": self.dtype_policy, "name": "conv"}
         if method == "pixel_shuffle":
             self.conv = conv(4 * filters, **{"kernel_initializer": ICNR(), **kwargs})
@@ -128,4 +128,4 @@ class Upsample(keras.layers.Layer):
         return unpatchify(x, 2) if self.method == "pixel_shuffle" else x
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters, "method": self.method, "zeros": self.zeros}
+        return {**super().get_config(), "filters": self.filters, "method": self.method, "zero_init": self.zero_init}

@@ -88,19 +88,19 @@ class ConvDecoder(_Pyramid):
         num_blocks: residual blocks per level.
         normalization, dropout_rate: see `ResidualBlock`.
         upsampling: see `Upsample`.
-        zeros: whether the last kernel starts at zero, and the output with it, divided as in `LinearDecoder`.
+        zero_init: whether the last kernel starts at zero, and the output with it, divided as in `LinearDecoder`.
     """
 
     def __init__(
-        self, channels: int, filters, num_blocks, upsampling: str = "pixel_shuffle", zeros: bool = False, **kwargs
+        self, channels: int, filters, num_blocks, upsampling: str = "pixel_shuffle", zero_init: bool = False, **kwargs
     ):
         super().__init__(filters, num_blocks, **kwargs)
         self.channels = channels
         self.upsampling = upsampling
-        self.zeros = zeros
+        self.zero_init = zero_init
         self.embedding = conv(self.filters[-1], dtype=self.dtype_policy, name="embedding")
         self.upsamples = [
-            Upsample(width, upsampling, zeros and i == 0, dtype=self.dtype_policy, name=f"upsample_{i}")
+            Upsample(width, upsampling, zero_init and i == 0, dtype=self.dtype_policy, name=f"upsample_{i}")
             for i, width in enumerate((channels, *self.filters[:-1]))
         ]
 
@@ -124,12 +124,12 @@ class ConvDecoder(_Pyramid):
                 x = x + skips[i]
             x = self.levels[i](x, training=training)
             x = self.upsamples[i](x if i else ops.relu(self.norm(x)))
-        return x / (9 * self.filters[0]) if self.zeros else x  # 3x3 inputs times the filters
+        return x / (9 * self.filters[0]) if self.zero_init else x  # 3x3 inputs times the filters
 
     def get_config(self):
         return {
             **super().get_config(),
             "channels": self.channels,
             "upsampling": self.upsampling,
-            "zeros": self.zeros,
+            "zero_init": self.zero_init,
         }

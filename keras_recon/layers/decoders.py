@@ -1,7 +1,7 @@
 import keras
 
-from keras_recon.layers.patches import unpatchify
 from keras_recon.layers.transformer import Transformer
+from keras_recon.ops.patches import unpatchify
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -13,19 +13,19 @@ class LinearDecoder(keras.layers.Layer):
     Args:
         patch_size: side of the patches in pixels.
         channels: of the images.
-        zeros: whether the kernel starts at zero, and the output with it. The output is then divided by the number of
-            inputs, so that a step of the optimizer changes it by about the learning rate ("Tensor Programs V", Yang et
-            al., 2022); undivided, the first steps would throw a linear start away.
+        zero_init: whether the kernel starts at zero, and the output with it. The output is then divided by the number
+            of inputs, so that a step of the optimizer changes it by about the learning rate ("Tensor Programs V", Yang
+            et al., 2022); undivided, the first steps would throw a linear start away.
     """
 
-    def __init__(self, patch_size: int, channels: int, zeros: bool = False, **kwargs):
+    def __init__(self, patch_size: int, channels: int, zero_init: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.patch_size = patch_size
         self.channels = channels
-        self.zeros = zeros
+        self.zero_init = zero_init
         self.pixel_head = keras.layers.Dense(
             patch_size**2 * channels,
-            kernel_initializer="zeros" if zeros else "glorot_uniform",
+            kernel_initializer="zeros" if zero_init else "glorot_uniform",
             dtype=self.dtype_policy,
             name="pixel_head",
         )
@@ -35,14 +35,14 @@ class LinearDecoder(keras.layers.Layer):
 
     def call(self, inputs):
         images = unpatchify(self.pixel_head(inputs), self.patch_size)
-        return images / inputs.shape[-1] if self.zeros else images
+        return images / inputs.shape[-1] if self.zero_init else images
 
     def get_config(self):
         return {
             **super().get_config(),
             "patch_size": self.patch_size,
             "channels": self.channels,
-            "zeros": self.zeros,
+            "zero_init": self.zero_init,
         }
 
 
@@ -54,13 +54,13 @@ class TransformerDecoder(Transformer):
     "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022).
 
     Args:
-        patch_size, channels, zeros: see `LinearDecoder`.
+        patch_size, channels, zero_init: see `LinearDecoder`.
         **kwargs: see `Transformer`.
     """
 
-    def __init__(self, patch_size: int, channels: int, zeros: bool = False, **kwargs):
+    def __init__(self, patch_size: int, channels: int, zero_init: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.head = LinearDecoder(patch_size, channels, zeros, dtype=self.dtype_policy, name="head")
+        self.head = LinearDecoder(patch_size, channels, zero_init, dtype=self.dtype_policy, name="head")
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -70,5 +70,5 @@ class TransformerDecoder(Transformer):
         return self.head(super().call(inputs, training=training))
 
     def get_config(self):
-        own = {name: getattr(self.head, name) for name in ("patch_size", "channels", "zeros")}
+        own = {name: getattr(self.head, name) for name in ("patch_size", "channels", "zero_init")}
         return {**super().get_config(), **own}

@@ -1,8 +1,8 @@
 import keras
 from keras import ops
 
-from keras_recon.layers.masking import take_tokens
 from keras_recon.layers.positions import LocalAttention, PositionEmbedding
+from keras_recon.ops.masking import take_tokens
 
 # A noise shape that says nothing: without one, dropout under PyTorch draws from torch's global generator, whose state
 # no checkpoint keeps.
@@ -123,7 +123,7 @@ class Transformer(keras.layers.Layer):
     """Linear embedding, position embedding, `num_layers` transformer blocks and a final norm.
 
     Maps a grid of vectors (batch, rows, columns, values) to (batch, rows, columns, hidden_dim). Attention heads start
-    at looking at neighbours, see `LocalAttention`. With `visible`, the numbers (batch, num_visible) of some positions
+    at looking at neighbours, see `LocalAttention`. With `visible`, the indices (batch, num_visible) of some positions
     of each grid, the blocks see those alone, and the result is (batch, num_visible, hidden_dim).
 
     Args:

@@ -1,8 +1,8 @@
 from keras_recon.models.autoencoder import ConvAutoencoder
-from keras_recon.models.base import Reconstructor
 from keras_recon.models.linear import LinearReconstructor
 from keras_recon.models.masked import MaskedReconstructor
 from keras_recon.models.pretrained import PretrainedViTReconstructor
+from keras_recon.models.reconstructor import Reconstructor
 from keras_recon.models.vit import ViTReconstructor
 
 __all__ = [

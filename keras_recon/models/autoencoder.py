@@ -5,7 +5,8 @@ import keras
 from keras import ops
 
 from keras_recon.layers import ConvDecoder, ConvEncoder
-from keras_recon.models.base import Reconstructor
+from keras_recon.models.reconstructor import Reconstructor
+from keras_recon.ops import patchify
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -76,7 +77,7 @@ class ConvAutoencoder(Reconstructor):
         }
         self.encoder = ConvEncoder(**shared, name="encoder")
         self.decoder = ConvDecoder(
-            self.image_shape[-1], upsampling=upsampling, zeros=linear_path, **shared, name="decoder"
+            self.image_shape[-1], upsampling=upsampling, zero_init=linear_path, **shared, name="decoder"
         )
         self.latent_head = self.make_latent_head()
         if kl_weight:
@@ -104,11 +105,15 @@ class ConvAutoencoder(Reconstructor):
             self.compression_ratio = math.prod(self.image_shape) / (math.prod(self.latent_shape) + carried)
         self.build()
 
+    @property
+    def decodes_latents(self) -> bool:
+        return not self.skips
+
     def levels(self, images, training=None):
         """The encoder's features at every level, from fine to coarse."""
         return self.encoder(4.0 * images - 2.0, training=training)  # about zero mean and unit variance
 
-    def features(self, images, training=None):
+    def features(self, images, patches, training=None):
         return self.levels(images, training)[-1]
 
     def decode(self, latents, training=None):
@@ -118,7 +123,7 @@ class ConvAutoencoder(Reconstructor):
 
     def call(self, images, training=None):
         levels = self.levels(images, training)
-        latents = self.to_latents(images, levels[-1])
+        latents = self.to_latents(patchify(images, self.patch_size), levels[-1])
         if self.kl_weight and training:
             log_variance = ops.cast(self.log_variance_head(levels[-1]), "float32")
             kl = (ops.square(latents) + ops.exp(log_variance) - 1.0 - log_variance) / 2.0

@@ -1,7 +1,7 @@
 import keras
 
-from keras_recon.layers import patchify
-from keras_recon.models.base import Reconstructor
+from keras_recon.models.reconstructor import Reconstructor
+from keras_recon.ops import patchify
 
 
 @keras.saving.register_keras_serializable("keras_recon")

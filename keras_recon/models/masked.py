@@ -2,9 +2,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon.layers import masking, patchify
-from keras_recon.layers.patch_statistics import denormalize_patches, normalize_patches
-from keras_recon.models.base import Reconstructor
+from keras_recon.layers import MaskToken
+from keras_recon.models.reconstructor import Reconstructor
+from keras_recon.ops import denormalize_patches, masking, normalize_patches, patchify
 
 
 class MaskedReconstructor(Reconstructor):
@@ -17,7 +17,7 @@ class MaskedReconstructor(Reconstructor):
     training each image draws its own mask; in inference one fixed mask hides the same patches of every image. Without a
     `mask_ratio` nothing of this happens.
 
-    Subclasses have an `encoder` that takes patches and the numbers of the visible ones, as `layers.Transformer` does.
+    Subclasses have an `encoder` that takes patches and the indices of the visible ones, as `layers.Transformer` does.
 
     Args:
         image_shape, patch_size, latent_dim, linear_path: see `Reconstructor`. The linear path decodes a hidden patch,
@@ -57,15 +57,22 @@ class MaskedReconstructor(Reconstructor):
         self.fixed_mask = None
         if mask_ratio:
             self.fixed_mask = masking.fixed_patch_mask(rows, columns, self.num_visible)
-            self.mask_token = masking.MaskToken(name="mask_token")
+            self.mask_token = MaskToken(name="mask_token")
             self.seed_generator = keras.random.SeedGenerator(seed)
         self.mask_ratio = mask_ratio
         self.normalize_target = normalize_target
         self.seed = seed
 
-    def features(self, images, visible=None, training=None):
-        """Features of all patches, or (batch, num_visible, values) of those with the numbers `visible`."""
-        patches = patchify(images, self.patch_size)  # (batch, rows, columns, patch_values)
+    @property
+    def is_masked(self) -> bool:
+        return self.mask_ratio > 0
+
+    @property
+    def decodes_latents(self) -> bool:
+        return not self.normalize_target
+
+    def features(self, images, patches, visible=None, training=None):
+        """Features of all patches, or (batch, num_visible, values) of those with the indices `visible`."""
         # About zero mean and unit variance.
         return self.encoder(4.0 * patches - 2.0, visible, training=training)
 
@@ -78,10 +85,10 @@ class MaskedReconstructor(Reconstructor):
         if patch_mask is None:
             return super().encode(images, training=training)
         visible = masking.visible_indices(patch_mask, self._count_visible(patch_mask))
-        features = self.features(images, visible, training=training)  # (batch, num_visible, hidden_dim)
         patches = patchify(images, self.patch_size)
+        features = self.features(images, patches, visible, training=training)  # (batch, num_visible, hidden_dim)
         patches = ops.reshape(patches, (-1, patches.shape[1] * patches.shape[2], patches.shape[3]))
-        return self.mask_token(self.patch_latents(masking.take_tokens(patches, visible), features), patch_mask)
+        return self.mask_token(self.to_latents(masking.take_tokens(patches, visible), features), patch_mask)
 
     def decode(self, latents, training=None):
         if self.normalize_target:

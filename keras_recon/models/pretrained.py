@@ -14,7 +14,7 @@ from keras_recon.models.backbones import (
     patch_side,
     reshape_backbone,
 )
-from keras_recon.models.base import Reconstructor
+from keras_recon.models.reconstructor import Reconstructor
 
 DECODERS = ("linear", "transformer", "conv")
 
@@ -131,7 +131,7 @@ class PretrainedViTReconstructor(Reconstructor):
         return cls(reshape_backbone(backbone, image_shape), dtype=dtype, **kwargs)
 
     def _make_decoder(self, decoder, num_layers, num_heads, hidden_dim, mlp_dim):
-        shared = {"zeros": self.linear_path, "dtype": self.dtype_policy, "name": "decoder"}
+        shared = {"zero_init": self.linear_path, "dtype": self.dtype_policy, "name": "decoder"}
         channels = self.image_shape[-1]
         if decoder == "linear":
             return LinearDecoder(self.patch_size, channels, **shared)
@@ -148,7 +148,7 @@ class PretrainedViTReconstructor(Reconstructor):
         # Groups: a batch's statistics would be the only ones in the model.
         return ConvDecoder(channels, filters, num_layers, normalization="group", **shared)
 
-    def features(self, images, training=None):
+    def features(self, images, patches, training=None):
         stem, blocks = backbone_parts(self.backbone)
         rows, columns, _ = self.latent_shape
         tokens = (images - np.array(self.mean, "float32")) / np.array(self.std, "float32")

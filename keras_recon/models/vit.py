@@ -27,7 +27,7 @@ class ViTReconstructor(MaskedReconstructor):
     Architecture of "An Image is Worth 16x16 Words" (Dosovitskiy et al., 2021) for the encoder and of "Masked
     Autoencoders Are Scalable Vision Learners" (He et al., 2022) for the decoder; the linear path is described in
     `Reconstructor`, and what a `mask_ratio` does in `MaskedReconstructor`. The encoder of a trained model becomes a
-    keras-hub backbone by `keras_recon.models.backbone_export`.
+    keras-hub backbone by `keras_recon.export.backbone`.
 
     Args:
         image_shape: (height, width, channels).
@@ -82,7 +82,7 @@ class ViTReconstructor(MaskedReconstructor):
         self.decoder = TransformerDecoder(
             patch_size,
             self.image_shape[-1],
-            zeros=linear_path,
+            zero_init=linear_path,
             num_layers=decoder_num_layers,
             num_heads=decoder_num_heads,
             hidden_dim=decoder_hidden_dim,

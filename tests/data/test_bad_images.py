@@ -148,7 +148,7 @@ MUTATE = """
 import io, json, random, resource, signal, sys, warnings
 resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
 from keras_recon.data import read_photo
-from keras_recon.image_files import read_image
+from keras_recon.images import read_image
 from PIL import Image
 import tempfile, pathlib
 seeds = [bytes.fromhex(text) for text in json.load(sys.stdin)]

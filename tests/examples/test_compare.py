@@ -2,14 +2,13 @@ import dataclasses
 import json
 
 import compare
-import jobs
 import numpy as np
 import pytest
 import skimage.data
 import train_autoencoder
-from examples.test_settings import check_answers_before_the_heavy_imports
+from app import jobs
+from app.jobs import Job, Spec
 from examples.test_train_vit import arguments
-from jobs import Job, Spec
 from PIL import Image
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
@@ -47,7 +46,6 @@ def refusal(capsys, *argv):
         (["vit", "vit"], "labels must differ"),
         (["pca=vit"], "labels must differ"),
         (["vit", "--steps", "7", "--epochs", "2"], "multiple of the 2 --epochs. Received: 7"),
-        (["vit --warmup-steps 50", "--steps", "50", "--epochs", "2"], "--warmup-steps must be from 0 to below all 50"),
         (["vit", "--minutes", "0"], "--minutes must be above 0"),
         (["vit", "--steps", "6", "--minutes", "1"], "not allowed with"),
         (["vit", "--eval", "nowhere"], "--eval must be a folder of photos. Received: nowhere"),
@@ -98,8 +96,7 @@ def test_trainings_take_the_settings_of_a_finished_run(tmp_path):
 
 def test_a_run_of_other_settings_is_not_taken(tmp_path, capsys):
     (job,) = compare.parse([VIT, *SMALL, *where(tmp_path)])[1]
-    job.config.run_dir.mkdir(parents=True)
-    (job.config.run_dir / "config.json").write_text(json.dumps(dataclasses.asdict(job.config)))
+    job.config.run.begin(dataclasses.asdict(job.config))
     assert compare.parse([VIT, *SMALL, *where(tmp_path)])[1] == [job]
     text = refusal(capsys, VIT, *SMALL, *where(tmp_path), "--loss", "l1")
     assert "loss='mse': choose another --name. Received: loss='l1'" in text
@@ -114,16 +111,11 @@ def test_steps_that_fill_minutes(tmp_path):
         jobs.steps_within(0.3, epochs=4, batch_size=16, calibration=tmp_path)
 
 
-def test_help_and_mistakes_are_answered_before_the_heavy_imports():
-    check_answers_before_the_heavy_imports("compare", "vit --patch-size no")
-
-
 @pytest.mark.slow
 def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):
     arguments = [VIT, CONV, *SMALL, *where(tmp_path)]
     unfinished: Job = compare.parse(arguments)[1][1]  # as killed before its first epoch ended
-    unfinished.config.run_dir.mkdir(parents=True)
-    (unfinished.config.run_dir / "config.json").write_text(json.dumps(dataclasses.asdict(unfinished.config)))
+    unfinished.config.run.begin(dataclasses.asdict(unfinished.config))
     compare.main(arguments)
     printed = capfd.readouterr().out
     assert "conv-seed0: train_autoencoder.py --resume" in printed

@@ -20,9 +20,9 @@ from examples.demo_client import Refused, Server, png
 from models.test_vit import TINY
 from PIL import Image
 
+from keras_recon.images.pixels import from_float
 from keras_recon.inference import reconstruct
 from keras_recon.models import ViTReconstructor
-from keras_recon.pixels import from_float
 
 
 def check_answer(server, model, photo, outputs):

@@ -5,9 +5,9 @@ import keras
 import pretrain_mae
 import pytest
 import train_pretrained
+from app.settings import parse
 from examples.test_train_vit import arguments
 from PIL import Image
-from settings import parse
 
 from keras_recon.models import PretrainedViTReconstructor
 

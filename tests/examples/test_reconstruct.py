@@ -13,10 +13,10 @@ from models.test_vit import TINY as VIT
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from keras_recon import photo_protocol
-from keras_recon.inference import reconstruct as reconstruct_photo
+from keras_recon.images.pixels import from_float
+from keras_recon.inference import protocol as photo_protocol
+from keras_recon.inference.reconstruct import reconstruct as reconstruct_photo
 from keras_recon.models import ConvAutoencoder, ViTReconstructor
-from keras_recon.pixels import from_float
 
 
 @pytest.fixture(scope="module")

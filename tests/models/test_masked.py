@@ -6,8 +6,8 @@ from keras import ops
 from models.test_vit import TINY
 
 from keras_recon import metrics
-from keras_recon.layers import patchify
 from keras_recon.models import LinearReconstructor, ViTReconstructor
+from keras_recon.ops import patchify
 
 MASKED = {**TINY, "mask_ratio": 0.75, "seed": 1}
 NORMALIZED = {**MASKED, "normalize_target": True}

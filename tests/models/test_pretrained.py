@@ -118,7 +118,7 @@ def test_the_right_weights_move_and_still_do_after_loading(strategy, tmp_path):
 
 
 def test_lora_merges_for_use_and_resumes_from_a_checkpoint(tmp_path):
-    from keras_recon.export import export_model
+    from keras_recon.export.formats import export_model
 
     images = random_images(4, 16, 16, 3)
     model = tiny(strategy="lora:2")

@@ -1,0 +1,165 @@
+"""A training from its command line to its results: what all training scripts share."""
+
+import dataclasses
+import re
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+
+from app.quiet import quiet_start
+from app.settings import RunConfig, is_chief, parse
+from app.systems import SYSTEMS, System
+from filelock import Timeout
+
+with quiet_start():
+    import keras
+    import tensorflow as tf
+
+    from keras_recon import data, degradations, losses
+    from keras_recon.callbacks import Diverged, Interrupted
+    from keras_recon.training import distribution
+    from keras_recon.training.estimate import estimate_seconds
+    from keras_recon.training.finish import finish_run
+    from keras_recon.training.train import train
+    from keras_recon.utils.files import remove_temporaries
+    from keras_recon.utils.tables import results_table
+
+    tf.config.list_physical_devices()  # which tells of a machine without a GPU
+
+FAILED = 2
+# After a preemption "try again", as sysexits.h has it; after Ctrl-C what shells say.
+ENDED = {signal.SIGTERM: 75, signal.SIGINT: 130}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came before or after the training, which ends in order at it."""
+
+
+def _terminate(number, frame):
+    raise Terminated
+
+
+def launch(name: str, argv: list[str] | None, description: str):
+    """Train the system of that name as the command line says, write the run's folders, print what came out.
+
+    What goes wrong is printed and ends the process with status 2; a run without a finished epoch then leaves no
+    folders. SIGTERM ends it with status 75, Ctrl-C with 130, both after a backup. A run that ended in one of these
+    ways, or was killed, leaves what `--resume` goes on from.
+
+    Returns:
+        The trained model; None in a process that is not the chief.
+    """
+    system = SYSTEMS[name]
+    config, resume = parse(system.config, argv, name, description)
+    if not is_chief():
+        return _work(system, config, resume)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+    run = config.run
+    made = [folder for folder in (run.folder, run.log_dir) if not folder.exists()]
+    try:
+        with run.lock():
+            if not resume and run.is_begun:
+                raise Timeout(str(run.training))  # it began since the command line was checked
+            model, results = _train(system, config, resume, made)
+            shutil.rmtree(run.training)
+    except Timeout:
+        _end(FAILED, f"error: the run {config.run_name!r} is going on in another process")
+    except OSError as error:
+        _end(FAILED, f"error: {error}")
+    except KeyboardInterrupt as error:  # before or after the training, which ends in order
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        _end(ENDED[number], f"ended; to go on: {_resume_command(config)}")
+    _print_results(config, results)
+    system.tell(config)
+    return model
+
+
+def _work(system, config, resume):
+    """What a process that is not the chief does: the same, in folders of its own that go when it ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = dataclasses.replace(config, saved_models=folder, logs=folder)
+        if resume:
+            shutil.copytree(config.run.folder, own.run.folder, ignore=shutil.ignore_patterns(".*"))
+        own.run.folder.mkdir(parents=True, exist_ok=True)
+        _train(system, own, resume, made=[])
+
+
+def _train(system: System, config: RunConfig, resume: bool, made: list):
+    """The trained model and the rows of its table, or the end of the process."""
+    run = config.run
+    remove_temporaries(run.folder)
+    try:
+        distributed = distribution.start(config.distribute)
+        keras.utils.set_random_seed(config.seed)
+        losses.from_string(config.loss)
+        degradations.get(config.degradation)
+        keras.config.set_dtype_policy(config.precision)
+        photos = data.load_photos(config.data, config.channels, config.data_dir, config.on_bad_image)
+        with distributed.scope():
+            model = config.build_model()
+            if not resume:
+                run.begin(dataclasses.asdict(config))
+            if is_chief():
+                _announce(model, config, photos, distributed)
+            train(model, *photos, run, config, distributed)
+        if not is_chief():
+            return None, None
+        if config.distribute != "none":
+            model = model.clone()  # outside of the scope, for one process and device
+        system.keep(model, run)
+        return model, finish_run(model, *photos, run, config)
+    except Interrupted as error:
+        _end(ENDED[error.number], f"{error}; to go on: {_resume_command(config)}")
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        # tf.data tells of an unreadable photo by a whole traceback.
+        inner = isinstance(error, tf.errors.OpError) and re.search("ValueError: (.+)", str(error))
+        text = f"error: {inner[1] if inner else error}"
+        started = run.log.exists() and run.log.stat().st_size
+        if started and isinstance(error, Diverged):
+            text += f"; to go on at a lower learning rate: {_resume_command(config)} --on-divergence rollback"
+        if not started and run.folder in made:  # no epoch to go on from
+            for folder in made:
+                shutil.rmtree(folder, ignore_errors=True)
+        _end(FAILED, text)
+
+
+def _announce(model, config, photos, distributed):
+    """What is trained, on what, where it goes and how long it will take."""
+    training, validation = photos
+    steps = f"{config.epochs} epochs of {config.steps_per_epoch} steps of {config.batch_size} crops"
+    print(f"Training {type(model).__name__}, {model.count_params():,} parameters, {steps}")
+    print(f"on {len(training):,} photos of {config.data}; {len(validation):,} are held out for validation.")
+    print(f"Everything goes to {config.run.folder}.", end=" ")
+    if distributed.shard.all_replicas == 1:
+        print(f"It will take about {_duration(estimate_seconds(model, config))}.", end="")
+    print(flush=True)
+
+
+def _duration(seconds):
+    if seconds < 90:
+        return f"{round(seconds, -1):.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def _end(status, text):
+    print(f"\n{text}", file=sys.stderr)  # the progress bar may not have ended its line
+    sys.exit(status)
+
+
+def _resume_command(config):
+    folders = f"--saved-models {shlex.quote(config.saved_models)} --logs {shlex.quote(config.logs)}"
+    return f"python {sys.argv[0]} --run-name {config.run_name} {folders} --resume"
+
+
+def _print_results(config, results):
+    print(f"\n{results_table(results)}\n")
+    for path in sorted(config.run.folder.glob("[!.]*")):
+        print(path)
+    print(f"tensorboard --logdir {config.logs}")
+    if keras.backend.backend() == "torch":
+        print("No SavedModel from the torch backend; the .keras file exports under TensorFlow:")
+        print(f"KERAS_BACKEND=tensorflow python examples/export.py {config.run.folder}")

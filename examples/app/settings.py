@@ -1,0 +1,158 @@
+"""The command line of the trainings."""
+
+import argparse
+import dataclasses
+import os
+import re
+import types
+import typing
+from dataclasses import MISSING, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from app.parser import Parser
+from app.quiet import quiet_start
+
+with quiet_start():
+    from keras_recon.training.options import TrainingOptions, option
+    from keras_recon.utils.run import Run
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+RESUME_MAY_CHANGE = ("on_bad_image", "on_divergence", "distribute")
+# A run of seconds, of the model as it is asked for.
+SMOKE = {"image_size": "64", "batch_size": 4, "epochs": 2, "steps_per_epoch": 3, "warmup_steps": 1}
+# What a number must be, where a configuration has it.
+LIMITS = (
+    ("at least 1", lambda x: x >= 1, ("patch_size", "latent_dim")),
+    ("at least 0", lambda x: x >= 0, ("kl_weight",)),
+    ("from 0 to below 1", lambda x: 0 <= x < 1, ("dropout_rate", "drop_path_rate", "mask_ratio")),
+)
+
+
+@dataclass(frozen=True)
+class RunConfig(TrainingOptions):
+    """What every training can be told; saved as `config.json` beside the run's results."""
+
+    data: str = option("sample", "photos to train on: 'sample', 'tfds:NAME' or a folder")
+    data_dir: str | None = option(None, "folder of TensorFlow Datasets")
+    image_size: str = option("64", "height and width of the crops in pixels, as 64 or 64x96")
+    channels: int = option(3, "1 (gray), 3 (RGB) or 4 (RGBA)", choices=(1, 3, 4))
+    on_bad_image: str = option("skip", "what is done about images that cannot be read", choices=("skip", "error"))
+    precision: str = option("float32", "Keras dtype policy", choices=PRECISIONS)
+    distribute: str = option(
+        "none", "none, data (a part of each batch on every device) or model:N (a model over N devices each, JAX only)"
+    )
+    run_name: str | None = option(None, "name of the run's folders; model and time of day if not given")
+    saved_models: str = option("saved_models", "folder of the runs' results")
+    logs: str = option("runs", "folder of the runs' TensorBoard logs")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, _, width = self.image_size.partition("x")
+        return int(height), int(width or height), self.channels
+
+    def model_options(self) -> dict:
+        """The settings that a subclass adds and that are set: arguments of the model, with `image_shape`."""
+        own = {f.name for f in dataclasses.fields(self)} - {f.name for f in dataclasses.fields(RunConfig)}
+        options = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        return {"image_shape": self.image_shape, **options}
+
+    @property
+    def run(self) -> Run:
+        return Run(Path(self.saved_models, self.run_name), Path(self.logs, self.run_name))
+
+
+def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, description: str) -> tuple:
+    """The configuration that the command line asks for, and whether it resumes a run.
+
+    `--smoke` puts the values of `SMOKE` in the place of the defaults. `--resume` takes every setting from the
+    `config.json` of `--run-name`; a setting that contradicts it is an error.
+    """
+    parser = Parser(description, argument_default=argparse.SUPPRESS)
+    for f in dataclasses.fields(config_class):
+        add_setting(parser, f)
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds that shows that all works")
+    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run --run-name")
+    given = vars(parser.parse_args(argv))
+    resume, smoke = given.pop("resume", False), SMOKE if given.pop("smoke", False) else {}
+    try:
+        return _configuration(config_class, given, smoke, resume, model), resume
+    except ValueError as error:
+        parser.error(re.sub(r"^`(\w+)`", lambda name: flag(name[1]), str(error)))
+
+
+def _configuration(config_class, given, smoke, resume, model):
+    config = config_class(**{**smoke, **given})
+    if not config.run_name:
+        if resume:
+            raise ValueError("--resume needs --run-name, the run to go on with")
+        config = dataclasses.replace(config, run_name=f"{model}-{datetime.now():%Y%m%d-%H%M%S}")
+    part = r"[\w+-][\w.+-]*"
+    text = "of letters, digits and _ . + -, with no dot in front, and single / between folders"
+    _require(config, "run_name", lambda name: re.fullmatch(f"{part}(/{part})*", name), text)
+    run = config.run
+    if resume:
+        if not run.is_begun:
+            raise ValueError(f"--resume found no run to go on with. Received: run_name={config.run_name!r}")
+        saved = run.config
+        if saved.keys() != {f.name for f in dataclasses.fields(config_class)}:
+            raise ValueError(f"--resume must find the settings of a run of this script. Received: {run.folder}")
+        for name, value in given.items():
+            if saved[name] != value and name not in RESUME_MAY_CHANGE:
+                raise ValueError(
+                    f"--resume keeps the run's settings: {name}={saved[name]!r}. Received: {name}={value!r}"
+                )
+        config = config_class(**{**saved, **{name: given[name] for name in RESUME_MAY_CHANGE if name in given}})
+        if run.is_finished:
+            raise ValueError(f"the run {config.run_name!r} is finished: there is nothing to resume")
+    elif run.is_begun and is_chief():
+        raise ValueError(f"the run {config.run_name!r} exists: choose another --run-name, or --resume it")
+    _check(config)
+    return config
+
+
+def is_chief() -> bool:
+    """Whether this process is the only one of the run, or the first of several: the one that writes."""
+    return int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0)) == 0
+
+
+def flag(name: str) -> str:
+    """The command line's name of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def add_setting(parser, f):
+    """Add the flag of a configuration's field to a parser or a group of its arguments."""
+    kwargs = {key: value for key, value in f.metadata.items() if key not in ("help", "flag")}
+    if not f.metadata.get("flag", True):
+        return
+    text = f.metadata["help"] + ("" if f.default in (None, MISSING) else f" (default: {f.default})")
+    if f.type is bool:
+        parser.add_argument(flag(f.name), action=argparse.BooleanOptionalAction, help=text)
+    else:
+        kind = next(t for t in typing.get_args(f.type) or [f.type] if t is not types.NoneType)
+        parser.add_argument(flag(f.name), type=kind, help=text, **kwargs)
+
+
+def _check(config):
+    """Refuse what can only be a mistake, before anything is read."""
+    side = "[1-9][0-9]*"
+    _require(config, "image_size", lambda text: re.fullmatch(f"{side}(x{side})?", text), "as 64 or 64x96")
+    for expectation, valid, names in LIMITS:
+        for name in names:
+            _require(config, name, valid, expectation)
+    height, width, _ = config.image_shape
+    divides = f"a divisor of the image's height and width ({height} and {width})"
+    _require(config, "patch_size", lambda side: height % side == width % side == 0, divides)
+    kinds = "none|data|model:[1-9][0-9]*"
+    _require(config, "distribute", lambda text: re.fullmatch(kinds, text), "none, data or model:N")
+    source = "'sample', 'tfds:NAME' or a folder of images"
+    _require(config, "data", lambda data: re.fullmatch("sample|tfds:.+", data) or Path(data).is_dir(), source)
+    preset = "the name of a preset, a URI as hf://owner/name, or a folder that is there"
+    _require(config, "preset", lambda text: "://" in text or "/" not in text or Path(text).is_dir(), preset)
+
+
+def _require(config, name, valid, expectation):
+    value = getattr(config, name, None)  # not every configuration has every setting, nor sets it
+    if value is not None and not valid(value):
+        raise ValueError(f"{flag(name)} must be {expectation}. Received: {name}={value!r}")

@@ -1,0 +1,52 @@
+import signal
+import threading
+
+import keras
+
+from keras_recon.callbacks.training_backup import TrainingBackup
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(Exception):
+    """A training was ended by a signal; `number` is the signal's, `steps` the training steps that are backed up."""
+
+    def __init__(self, number: int, steps: int):
+        super().__init__(f"ended by {signal.Signals(number).name} after {steps} steps, which are backed up")
+        self.number = number
+        self.steps = steps
+
+
+class EndOnSignal(keras.callbacks.Callback):
+    """Ends a training at SIGTERM (a preemption) or SIGINT (Ctrl-C): after the running step, with a backup.
+
+    A context manager around `fit`, which then raises `Interrupted`. A second signal acts as it would have without
+    this. Outside of the main thread, where Python takes no signals, nothing changes.
+
+    Args:
+        backup: a callback that stands before this one.
+    """
+
+    def __init__(self, backup: TrainingBackup):
+        super().__init__()
+        self.backup = backup
+        self._received = None
+        self._handlers = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *error):
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
+
+    def _receive(self, number, frame):
+        self._received = number
+        self.__exit__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._received:
+            self.backup.save()
+            raise Interrupted(self._received, self.backup.steps)

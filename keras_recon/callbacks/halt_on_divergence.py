@@ -1,0 +1,38 @@
+import math
+from collections.abc import Callable
+
+import keras
+
+from keras_recon.callbacks.training_backup import TrainingBackup
+
+EXPLOSION = 100.0  # times the lowest loss so far
+LEAST_LOSS = 1e-6  # 60 dB: from there, a hundred times as much is no explosion yet
+
+
+class Diverged(RuntimeError):
+    """The training loss is no number any more, or exploded."""
+
+
+class HaltOnDivergence(keras.callbacks.Callback):
+    """Raises `Diverged` where the mean loss of an epoch is no number, or rises a hundredfold above its lowest value.
+
+    Like `keras.callbacks.TerminateOnNaN`, but it says what diverged and where, and sees explosions too.
+
+    Args:
+        backup: a callback that stands before this one.
+        names: `names(step)`, what the batch of a training step, from 1 on, was made of.
+    """
+
+    def __init__(self, backup: TrainingBackup, names: Callable[[int], list[str]]):
+        super().__init__()
+        self.backup = backup
+        self.names = names
+        self._lowest = math.inf
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float(logs["loss"])
+        if not loss <= EXPLOSION * self._lowest:  # nor if it is no number
+            step = self.backup.steps
+            epoch = (step - 1) // self.backup.steps_per_epoch + 1
+            raise Diverged(f"the loss came to {loss:g} in step {step}, epoch {epoch}, of {', '.join(self.names(step))}")
+        self._lowest = max(LEAST_LOSS, min(self._lowest, loss))

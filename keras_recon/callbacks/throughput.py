@@ -1,0 +1,24 @@
+import time
+
+import keras
+
+
+class Throughput(keras.callbacks.Callback):
+    """Adds to an epoch's logs its `seconds` in all and its training's `images_per_second` after the first step."""
+
+    def __init__(self, batch_size: int):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_start = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0:  # it may have compiled
+            self._start = time.perf_counter()
+        self._steps, self._end = batch, time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seconds"] = time.perf_counter() - self._epoch_start
+        if self._steps:
+            logs["images_per_second"] = self._steps * self.batch_size / (self._end - self._start)

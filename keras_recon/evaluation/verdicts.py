@@ -1,0 +1,142 @@
+"""The three claims about the three systems, each with a verdict from measured numbers only."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_recon.utils.run import Run
+
+AUTOENCODER, PRETRAINED, SCRATCH = "ConvAutoencoder", "PretrainedViTReconstructor", "ViTReconstructor"
+NAMES = {AUTOENCODER: "autoencoder", PRETRAINED: "pretrained ViT", SCRATCH: "ViT from scratch"}
+
+
+class Curve(NamedTuple):
+    """A training run at its validations, arrays (validations,): steps and seconds so far, mean PSNR in dB."""
+
+    steps: np.ndarray
+    seconds: np.ndarray
+    psnr: np.ndarray
+
+    @classmethod
+    def of(cls, run: Run) -> "Curve":
+        """From the log of a finished run."""
+        epochs = run.epochs()
+        steps = (np.arange(len(epochs)) + 1) * run.config["steps_per_epoch"]
+        seconds = np.cumsum([epoch["seconds"] for epoch in epochs])
+        return cls(steps, seconds, np.array([epoch["val_psnr"] for epoch in epochs]))
+
+
+class Entry(NamedTuple):
+    """A row of a comparison: its label, the name of its model's class, PSNR (images,) and a curve per seed."""
+
+    label: str
+    system: str
+    psnr: np.ndarray
+    curves: list[Curve]
+
+
+class Verdict(NamedTuple):
+    """What the numbers say about a claim: `"supported"`, `"refuted"` or `"not decided"`, and the numbers."""
+
+    claim: str
+    verdict: str
+    figures: str
+
+
+def verdicts(entries: list[Entry], pca_psnr: np.ndarray, interval: Callable) -> list[Verdict]:
+    """Judge the claims by the best row, by mean PSNR, of each system.
+
+    One system is faster than another if its slowest seed reaches a level before the other's fastest. The level is the
+    lowest of the best validation PSNRs of the runs under comparison, so that all of them reach it.
+
+    Args:
+        entries: the trained models.
+        pca_psnr: (images,) of the baseline.
+        interval: `interval(scores, reference)`, the (low, high) of the mean difference, or None if there is none.
+    """
+    best = {}
+    for entry in sorted(entries, key=lambda entry: entry.psnr.mean()):
+        best[entry.system] = entry
+
+    def judge(claim, systems, decide):
+        missing = [NAMES[system] for system in systems if system not in best]
+        if missing:
+            return Verdict(claim, "not decided", f"no {' and no '.join(missing)} among the rows")
+        return Verdict(claim, *decide(*(best[system] for system in systems), interval))
+
+    return [
+        judge(
+            "The autoencoder is an efficient baseline (above PCA, and sooner at a level than the ViT from scratch)",
+            (AUTOENCODER, SCRATCH),
+            lambda auto, vit, interval: _efficient(auto, vit, pca_psnr, interval),
+        ),
+        judge("The pretrained ViT reconstructs best", (PRETRAINED, AUTOENCODER, SCRATCH), _best),
+        judge("The pretrained ViT converges faster than the ViT from scratch", (PRETRAINED, SCRATCH), _converges),
+        judge("The ViT from scratch takes longer than both others", (SCRATCH, AUTOENCODER, PRETRAINED), _longer),
+    ]
+
+
+def _efficient(auto, vit, pca_psnr, interval):
+    above, text = _difference(auto.psnr, pca_psnr, interval)
+    _, seconds, times = _reached([auto, vit])
+    return _all([above, _less(seconds[0], seconds[1])]), f"{auto.label} {text} over PCA; {times}"
+
+
+def _best(pretrained, auto, vit, interval):
+    parts = [_difference(pretrained.psnr, other.psnr, interval) for other in (auto, vit)]
+    texts = [f"{text} over {other.label}" for (_, text), other in zip(parts, (auto, vit))]
+    return _all([above for above, _ in parts]), f"{pretrained.label} {', '.join(texts)}"
+
+
+def _converges(pretrained, vit, _):
+    steps, seconds, times = _reached([pretrained, vit])
+    parts = [_less(*steps), _less(*seconds)]
+    verdict = {(True, True): "supported", (False, False): "refuted"}.get(tuple(parts), "not decided")
+    return verdict, times
+
+
+def _longer(vit, auto, pretrained, _):
+    _, seconds, times = _reached([vit, auto, pretrained])
+    return _all([_less(other, seconds[0]) for other in seconds[1:]]), times
+
+
+def _all(parts):
+    if False in parts:
+        return "refuted"
+    return "supported" if all(parts) else "not decided"
+
+
+def _difference(psnr, reference, interval):
+    """Whether `psnr` is above `reference` (None where the interval contains 0), and the figures."""
+    limits = interval(psnr, reference)
+    text = f"{np.mean(psnr - reference):+.2f} dB"
+    if limits is None:
+        return None, text
+    low, high = limits
+    return (True if low > 0 else False if high < 0 else None), f"{text} [{low:+.2f}, {high:+.2f}]"
+
+
+def _reached(entries):
+    """Steps and seconds, a list over seeds for each entry, at the first validation at the common level; a sentence."""
+    level = min(curve.psnr.max() for entry in entries for curve in entry.curves)
+    first = [[(curve, np.argmax(curve.psnr >= level)) for curve in entry.curves] for entry in entries]
+    steps = [[int(curve.steps[at]) for curve, at in seeds] for seeds in first]
+    seconds = [[float(curve.seconds[at]) for curve, at in seeds] for seeds in first]
+    texts = [
+        f"{entry.label} after {_range(time)} s ({_range(step)} steps)"
+        for entry, step, time in zip(entries, steps, seconds)
+    ]
+    return steps, seconds, f"{level:.2f} dB on the validation crops: {', '.join(texts)}"
+
+
+def _range(values):
+    low, high = (f"{round(value):,}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _less(values, others):
+    """Whether all values are below all others; None where they overlap."""
+    if max(values) < min(others):
+        return True
+    return False if min(values) > max(others) else None

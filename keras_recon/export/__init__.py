@@ -1,0 +1,3 @@
+from keras_recon.export.formats import FORMATS, export_model
+
+__all__ = ["FORMATS", "export_model"]

@@ -1,0 +1,137 @@
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_recon.export.parity import certify
+from keras_recon.export.signatures import photo_signatures
+from keras_recon.models import Reconstructor
+from keras_recon.utils.files import replacing, write_json
+from keras_recon.utils.run import MODEL_FILE
+
+
+def export_model(
+    model: Reconstructor,
+    folder: str | Path,
+    formats: Sequence[str],
+    images: np.ndarray,
+    clean: np.ndarray | None = None,
+) -> dict:
+    """Write a model for use, each format as the file that `FORMATS` names, and the certificate `parity.json`.
+
+    `keras` is the model without its optimizer: `keras.saving.load_model` then needs no loss or metric.
+
+    `savedmodel` is for TensorFlow alone, without Keras or keras_recon. Its signatures take any batch size: `serve`,
+    which is `serving_default` too, takes and gives float images (batch, *image_shape) in [0, 1]; `encode` gives latents
+    (batch, *latent_shape), and `decode` takes them, where latents alone are an image; `reconstruct_uint8` and
+    `reconstruct_bytes` take whole photos, see `keras_recon.export.signatures.photo_signatures`; masked models have
+    neither.
+
+    `onnx` and `litert` are `serve`, with any batch size, for ONNX Runtime and LiteRT. They need
+    `pip install "keras_recon[export]"` and the TensorFlow backend; onnx needs a float32 model, and fails on
+    keras-hub's ViT.
+
+    Every file is loaded again and compared with `model` on `images`, see `keras_recon.export.parity.certify`. If one of
+    them differs too much, nothing is written. Formats of earlier exports to the folder stay, with their rows.
+
+    Args:
+        model: trained.
+        folder: where to.
+        formats: some of "keras", "savedmodel", "onnx" and "litert".
+        images, clean: float images (images, *image_shape) in [0, 1] and, for PSNR, what they should become.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        ValueError: of an unknown format.
+        RuntimeError: the backend cannot write a format, or a file does not answer as the model does.
+        ImportError: a format needs a package that is not installed.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise ValueError(f"`formats` must be some of {list(FORMATS)}. Received: {name!r}")
+        if keras.backend.backend() not in FORMATS[name].backends:
+            raise RuntimeError(
+                f"{name} cannot be exported from the {keras.backend.backend()} backend; save a .keras file, then load "
+                "and export it under KERAS_BACKEND=tensorflow"
+            )
+    folder, merged = Path(folder), model.merged()
+    with ExitStack() as stack:
+        paths = {name: stack.enter_context(replacing(folder / FORMATS[name].file)) for name in formats}
+        for name, path in paths.items():
+            FORMATS[name].write(merged, str(path))
+        certificate = certify(model, paths, images, clean)
+    path = folder / "parity.json"
+    if path.exists():  # formats of earlier exports, whose files are still there, keep their rows
+        earlier = json.loads(path.read_text())["files"]
+        kept = {
+            name: row for name, row in earlier.items() if name in FORMATS and (folder / FORMATS[name].file).exists()
+        }
+        certificate["files"] = kept | certificate["files"]
+    write_json(path, certificate)
+    return certificate
+
+
+def _write_keras(model, path):
+    model.clone().save(path)
+
+
+def _write_savedmodel(model, path):
+    images = _images_spec(model)
+    latents = keras.InputSpec(shape=(None, *model.latent_shape), dtype="float32", name="latents")
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    # The first one becomes `serving_default` as well.
+    serve = archive.add_endpoint("serve", lambda images: model(images, training=False), [images])
+    archive.add_endpoint("encode", lambda images: model.encode(images, training=False), [images])
+    if model.decodes_latents:
+        archive.add_endpoint("decode", lambda latents: model.decode(latents, training=False), [latents])
+    if not model.is_masked:  # see `keras_recon.inference.reconstruct.check_model`
+        for name, function in photo_signatures(serve, model.image_shape).items():
+            archive.add_endpoint(name, function)
+    archive.write_out(path, verbose=False)
+
+
+def _write_onnx(model, path):
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")  # of TensorFlow's exact GELU; tf2onnx knows its complement only
+    class Erfc:
+        @classmethod
+        def version_9(cls, graph, node, **kwargs):
+            one = graph.make_const(f"{node.name}_one", np.array(1, "float32"))
+            negative = graph.make_node("Neg", node.input)
+            erf = graph.make_node("Erf", negative.output)
+            node.type = "Add"
+            graph.replace_inputs(node, [one.output[0], erf.output[0]])
+
+    model.export(path, format="onnx", verbose=False, input_signature=[_images_spec(model)])
+
+
+def _write_litert(model, path):
+    model.export(path, format="litert", verbose=False, input_signature=[_images_spec(model)])
+
+
+def _images_spec(model):
+    return keras.InputSpec(shape=(None, *model.image_shape), dtype="float32", name="images")
+
+
+class Format(NamedTuple):
+    """The file of a format, the backends that can write it and the function that does."""
+
+    file: str
+    backends: tuple[str, ...]
+    write: Callable[[Reconstructor, str], None]
+
+
+FORMATS = {
+    "keras": Format(MODEL_FILE, ("tensorflow", "jax", "torch"), _write_keras),
+    "savedmodel": Format("savedmodel", ("tensorflow", "jax"), _write_savedmodel),
+    "onnx": Format("model.onnx", ("tensorflow",), _write_onnx),
+    "litert": Format("model.tflite", ("tensorflow",), _write_litert),
+}

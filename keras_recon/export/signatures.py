@@ -1,0 +1,88 @@
+from collections.abc import Callable
+
+from keras_recon.images.pixels import MODES
+from keras_recon.inference.reconstruct import tile_overlaps
+from keras_recon.inference.tiles import Axis
+
+
+def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int]) -> dict[str, Callable]:
+    """TensorFlow functions, traced, that take photos of any size through `reconstruct`.
+
+    `reconstruct_uint8`: uint8 (batch, height, width, channels) to the same, of any size from 1x1 on, by the tiles
+    of `keras_recon.reconstruct`. All of them are in memory at once: in float32 some 7 bytes for each byte of the
+    photos, a few times over, and what the network needs. Send photos of many megapixels one by one.
+
+    `reconstruct_bytes`, for 1, 3 or 4 channels: strings (batch,), JPEG or PNG files of any sizes, to PNG files as
+    `image_bytes`, one after the other. As in training, what is transparent is shown over white unless there are 4
+    channels; unlike there, TensorFlow does not know the EXIF orientation, so such photos stay as they lie in the file.
+
+    Args:
+        reconstruct: a `tf.function` of float images (tiles, *image_shape) in [0, 1] to the same.
+        image_shape: (height, width, channels) of a tile.
+    """
+    import tensorflow as tf
+
+    channels = image_shape[-1]
+    overlaps = tile_overlaps(image_shape[:2], None)
+    # Three tiles: the last one's weights rise at its start, the first one's fall at its end.
+    axes = [Axis(3 * tile - 2 * overlap, tile, overlap) for tile, overlap in zip(image_shape, overlaps)]
+
+    def cut(length, axis):
+        """`Axis.pixels` of each tile and `Axis.weights`, (tiles, tile), for a length that is a tensor."""
+        count = tf.maximum(1, -((axis.overlap - length) // axis.stride))
+        index = tf.range(count)[:, None]
+        pixels = (index * axis.stride + tf.range(axis.tile)) % (2 * length)
+        rising, _, falling = axis.weights()[::-1]
+        weights = tf.where(index == 0, 1.0, rising) * tf.where(index == count - 1, 1.0, falling)
+        return tf.minimum(pixels, 2 * length - 1 - pixels), weights
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, channels), tf.uint8, "images")], autograph=False)
+    def reconstruct_uint8(images):
+        height, width = tf.unstack(tf.shape(images)[1:3])
+        (down, row_weights), (across, column_weights) = (cut(*pair) for pair in zip((height, width), axes))
+        tiles = tf.gather(tf.gather(images, down, axis=1), across, axis=3)
+        tiles = tf.transpose(tiles, (0, 1, 3, 2, 4, 5))  # (batch, rows, columns, *image_shape)
+        grid = tf.shape(tiles)
+        tiles = tf.reshape(reconstruct(tf.cast(tf.reshape(tiles, (-1, *image_shape)), tf.float32) / 255.0), grid)
+        tiles *= row_weights[:, None, :, None, None] * column_weights[:, None, :, None]
+        tiles = tf.transpose(tiles, (0, 5, 1, 3, 2, 4))
+        strips = tf.signal.overlap_and_add(tiles, axes[1].stride)  # (batch, channels, rows, tile height, width or more)
+        photos = tf.signal.overlap_and_add(tf.transpose(strips, (0, 1, 4, 2, 3)), axes[0].stride)
+        photos = tf.transpose(photos, (0, 3, 2, 1))[:, :height, :width]
+        return tf.cast(tf.round(tf.clip_by_value(photos, 0.0, 1.0) * 255.0), tf.uint8)
+
+    def decode(data):
+        """uint8 (height, width, channels) of a file, as `keras_recon.images.pixels.to_channels` gives it."""
+        pixels = tf.cond(
+            tf.io.is_jpeg(data),
+            # By default TensorFlow decodes faster, to other values than Pillow.
+            lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
+            # The channels of the file, from 1 to 4: asked for 4, TensorFlow adds a wrong alpha to palettes.
+            lambda: tf.io.decode_png(data),
+        )
+        pixels = tf.cast(pixels, tf.float32)
+        count = tf.shape(pixels)[-1]
+        alpha = tf.where(count % 2 == 0, pixels[..., -1:], 255.0)
+        colours = pixels[..., : count - (count + 1) % 2] + tf.zeros(3)
+        if channels == 4:
+            return tf.ensure_shape(tf.cast(tf.concat([colours, alpha], axis=-1), tf.uint8), (None, None, 4))
+        colours = 255.0 + (colours - 255.0) * (alpha / 255.0)
+        if channels == 1:
+            colours = tf.reduce_sum(colours * (0.299, 0.587, 0.114), axis=-1, keepdims=True)
+        return tf.cast(tf.round(colours), tf.uint8)
+
+    def reconstruct_file(data):
+        return tf.io.encode_png(reconstruct_uint8(decode(data)[None])[0])
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "image_bytes")], autograph=False)
+    def reconstruct_bytes(image_bytes):
+        # One photo at a time, for the memory. TensorFlow Serving encodes what is called "_bytes" for JSON.
+        photos = tf.map_fn(reconstruct_file, image_bytes, parallel_iterations=1, fn_output_signature=tf.string)
+        return {"image_bytes": photos}
+
+    signatures = {"reconstruct_uint8": reconstruct_uint8}
+    if channels in MODES:
+        signatures["reconstruct_bytes"] = reconstruct_bytes
+    for function in signatures.values():
+        function.get_concrete_function()
+    return signatures

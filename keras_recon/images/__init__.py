@@ -1,0 +1,14 @@
+from keras_recon.images.files import FORMATS, BadImage, ImageFile, open_image
+from keras_recon.images.reading import read_image
+from keras_recon.images.writing import encode_image, write_error_map, write_image
+
+__all__ = [
+    "FORMATS",
+    "BadImage",
+    "ImageFile",
+    "encode_image",
+    "open_image",
+    "read_image",
+    "write_error_map",
+    "write_image",
+]

@@ -1,0 +1,3 @@
+from keras_recon.inference.reconstruct import reconstruct
+
+__all__ = ["reconstruct"]

@@ -1,0 +1,97 @@
+from collections.abc import Callable
+from itertools import islice
+
+import numpy as np
+
+from keras_recon.images.pixels import from_float, to_float
+from keras_recon.inference.tiles import Axis, blend, cut
+from keras_recon.models import Reconstructor
+
+
+def reconstruct(
+    model: Reconstructor,
+    image: np.ndarray,
+    overlap: int | None = None,
+    batch_size: int = 64,
+    progress: Callable[[int, int], object] | None = None,
+) -> np.ndarray:
+    """The model's reconstruction of a whole image of any size, without seams.
+
+    The image is cut into overlapping tiles of the model's size, mirrored where they reach beyond it, and the outputs
+    are blended, see `keras_recon.inference.tiles`. An image of the model's size is one tile. Beside input and output,
+    only a batch of tiles and a strip of the image as high as a tile are in memory.
+
+    Args:
+        model: takes tiles of `model.image_shape`. `for_image_shape` gives some models other tiles.
+        image: (height, width, channels) from 1x1 pixels on; uint8, uint16, or float with black at 0 and white at 1,
+            which noise may exceed. A model of 3 channels sees gray as three equal ones, and their mean is returned; a
+            model of 1 channel is applied to each channel alone.
+        overlap: of neighbouring tiles in pixels, see `tile_overlaps`.
+        batch_size: tiles per call of the model. The last batch is filled up, and images of fewer tiles take the next
+            power of two, so that the model is traced for few sizes.
+        progress: is called with the tiles done and all tiles, after every batch; for each channel anew where a model
+            of 1 channel sees several.
+
+    Returns:
+        An array of the image's shape and dtype; floats are in [0, 1].
+    """
+    channels = model.image_shape[2]
+    check_model(model)
+    check(image, channels)
+    if channels == 1 < image.shape[2]:
+        planes = np.split(image, image.shape[2], axis=2)
+        return np.concatenate([reconstruct(model, plane, overlap, batch_size, progress) for plane in planes], axis=2)
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    sizes = zip(image.shape[:2], model.image_shape[:2], tile_overlaps(model.image_shape[:2], overlap))
+    rows, columns = (Axis(*size) for size in sizes)
+    total = rows.count * columns.count
+    batch_size = min(batch_size, 2 ** (total - 1).bit_length())
+
+    def outputs():
+        tiles = cut(image, rows, columns)
+        for start in range(0, total, batch_size):
+            count = min(batch_size, total - start)
+            batch = np.zeros((batch_size, *model.image_shape), "float32")  # gray repeats itself by broadcasting
+            batch[:count] = to_float(np.stack([*islice(tiles, count)]))
+            yield from model.predict_on_batch(batch)[:count]
+            if progress:
+                progress(start + count, total)
+
+    output = np.empty_like(image)
+    top = 0
+    for strip in blend(outputs(), rows, columns):
+        strip = strip if channels == image.shape[2] else strip.mean(axis=2, keepdims=True)
+        output[top : top + len(strip)] = from_float(strip, image.dtype)
+        top += len(strip)
+    return output
+
+
+def check_model(model: Reconstructor):
+    """Refuse a masked model: its tiles overlap, so that what one hides another would copy to the output."""
+    if model.is_masked:
+        raise ValueError(
+            "`model` must see whole tiles: those of a masked model would show each other what they hide. "
+            "Received: a masked model"
+        )
+
+
+def check(image: np.ndarray, channels: int):
+    """Refuse an image that a model of so many channels cannot take."""
+    fits = image.ndim == 3 and 0 not in image.shape
+    if not fits or not (channels in (1, image.shape[2]) or (image.shape[2], channels) == (1, 3)):
+        accepted = {1: "any number of", 3: "1 or 3"}.get(channels, channels)
+        raise ValueError(f"`image` must be (height, width, {accepted} channels). Received: shape={image.shape}")
+    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"`image` must be uint8, uint16 or float. Received: dtype={image.dtype}")
+
+
+def tile_overlaps(tile: tuple[int, int], overlap: int | None) -> tuple[int, int]:
+    """Rows and columns that neighbouring tiles (height, width) share: `overlap`, or a quarter of the tile if None."""
+    if overlap is None:
+        return tile[0] // 4, tile[1] // 4
+    if not 0 <= overlap <= min(tile) // 2:
+        raise ValueError(
+            f"`overlap` must be from 0 to half the tile of {tile[0]}x{tile[1]} pixels. Received: overlap={overlap}"
+        )
+    return overlap, overlap

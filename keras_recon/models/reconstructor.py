@@ -1,0 +1,246 @@
+import math
+import shutil
+import typing
+import zipfile
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_recon.layers import LinearAutoencoder
+from keras_recon.ops import patchify, unpatchify
+from keras_recon.utils.files import replacing
+from keras_recon.version import __version__
+
+MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
+
+
+class Reconstructor(keras.Model):
+    """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
+
+    Subclasses implement `features`, what their encoder sees in images, and have a `latent_head` and a `decoder`. With a
+    linear path, what their network computes is added to a linear autoencoder of patches that `adapt` fits (PCA); the
+    network's last layers are zero at first, so that training begins at PCA's quality. Outputs are clipped to [0, 1],
+    except in training.
+
+    Args:
+        image_shape: (height, width, channels).
+        patch_size: side in pixels of the patch behind a latent vector; must divide height and width.
+        latent_dim: latent values per patch.
+        linear_path: whether to add the linear autoencoder.
+
+    Attributes:
+        latent_shape: (height / patch_size, width / patch_size, latent_dim).
+        compression_ratio: input values per latent value.
+        decodes_latents: whether latents alone are an image, so that `decode` takes them.
+        is_masked: whether calls hide patches from the encoder.
+        fully_convolutional: whether the weights serve images of any size.
+        strategy: what of a pretrained backbone is trained.
+        variants: constructor arguments by the name of a size.
+    """
+
+    variants: typing.ClassVar[dict[str, dict]] = {}
+    decodes_latents: bool = True
+    is_masked: bool = False
+    fully_convolutional: bool = False
+    strategy: str = "full"
+
+    def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool, **kwargs):
+        # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
+        super().__init__(**kwargs, autocast=False)
+        self.image_shape = tuple(image_shape)
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise ValueError(f"`image_shape` must be (height, width, channels). Received: image_shape={image_shape}")
+        height, width, channels = self.image_shape
+        if patch_size < 1 or height % patch_size or width % patch_size:
+            raise ValueError(
+                f"`patch_size` must divide the image's height and width. "
+                f"Received: patch_size={patch_size}, image_shape={self.image_shape}"
+            )
+        if not 1 <= latent_dim <= patch_size**2 * channels:
+            raise ValueError(
+                f"`latent_dim` must be from 1 to the {patch_size**2 * channels} values of a patch. "
+                f"Received: latent_dim={latent_dim}"
+            )
+        self.patch_size = patch_size
+        self.latent_dim = latent_dim
+        self.linear_path = linear_path
+        self.latent_shape = (height // patch_size, width // patch_size, latent_dim)
+        self.compression_ratio = math.prod(self.image_shape) / math.prod(self.latent_shape)
+        if linear_path:
+            self.linear = LinearAutoencoder(latent_dim, name="linear")
+            self.linear.build((None, patch_size**2 * channels))
+
+    @classmethod
+    def from_variant(cls, variant: str, **kwargs) -> "Reconstructor":
+        """A model of a size in `variants`; keyword arguments are the constructor's and take precedence."""
+        if variant not in cls.variants:
+            raise ValueError(f"`variant` must be one of {list(cls.variants)}. Received: variant={variant!r}")
+        return cls(**{**cls.variants[variant], **kwargs})
+
+    def build(self, input_shape=None):
+        """Build every layer by a symbolic call; subclasses call this at the end of `__init__`."""
+        self.built = True
+        self(keras.Input(self.image_shape))
+
+    def make_latent_head(self) -> keras.layers.Dense:
+        """The layer from features to latents: zero at first where there is a linear path."""
+        initializer = "zeros" if self.linear_path else "glorot_uniform"
+        return keras.layers.Dense(
+            self.latent_dim, kernel_initializer=initializer, dtype=self.dtype_policy, name="latent_head"
+        )
+
+    def features(self, images, patches, training=None):
+        """The encoder's features (batch, rows, columns, values) of images (batch, *image_shape).
+
+        Args:
+            images: (batch, *image_shape).
+            patches: the same, (batch, rows, columns, patch_size * patch_size * channels).
+        """
+        raise NotImplementedError
+
+    def encode(self, images, training=None):
+        """Latents (batch, *latent_shape) of images (batch, *image_shape)."""
+        patches = patchify(images, self.patch_size)  # (batch, rows, columns, values)
+        return self.to_latents(patches, self.features(images, patches, training=training))
+
+    def to_latents(self, patches, features):
+        """Latents (..., latent_dim) of patches (..., values) whose features (..., features) are known."""
+        latents = ops.cast(self.latent_head(features), "float32")
+        if self.linear_path:  # divided for the reason given in `LinearDecoder`
+            latents = self.linear.encode(patches) + latents / features.shape[-1]
+        return latents
+
+    def decode(self, latents, training=None):
+        """Images (batch, *image_shape) of latents (batch, *latent_shape)."""
+        return self.to_images(latents, self.decoder(latents, training=training), training)
+
+    def to_images(self, latents, decoded, training):
+        """What the decoder made of the latents, with the linear path or the middle of the range below it.
+
+        Clipped to [0, 1], unless in training, where a clipped pixel would get no gradient.
+        """
+        below = unpatchify(self.linear.decode(latents), self.patch_size) if self.linear_path else 0.5
+        images = ops.cast(decoded, "float32") + below
+        return images if training else ops.clip(images, 0.0, 1.0)
+
+    def call(self, images, training=None):
+        return self.decode(self.encode(images, training=training), training=training)
+
+    def visible_part(self, images: np.ndarray) -> np.ndarray:
+        """What inference sees of images: all; of a masked model, gray where a patch is hidden."""
+        return images
+
+    def variable_depths(self) -> dict[str, int]:
+        """Depth in a pretrained backbone, by path, of the variables that come from one."""
+        return {}
+
+    def merged(self) -> "Reconstructor":
+        """The model for use, without what only training needs."""
+        return self
+
+    def for_image_shape(self, image_shape: tuple[int, int, int]) -> "Reconstructor":
+        """A copy with the same weights for images of another height and width, where the model is fully convolutional.
+
+        Args:
+            image_shape: (height, width, channels); height and width must be multiples of `patch_size`.
+        """
+        if not self.fully_convolutional:
+            raise ValueError(
+                f"`image_shape` of a {type(self).__name__} must be {self.image_shape}, which its weights are for. "
+                f"Received: image_shape={tuple(image_shape)}"
+            )
+        if tuple(image_shape[2:]) != self.image_shape[2:]:
+            raise ValueError(
+                f"`image_shape` must have the {self.image_shape[2]} channels of the weights. "
+                f"Received: image_shape={tuple(image_shape)}"
+            )
+        return self.clone(image_shape=tuple(image_shape))
+
+    def clone(self, **changes) -> "Reconstructor":
+        """A copy with the same weights, not compiled, whose configuration differs by `changes`."""
+        copy = type(self).from_config({**self.get_config(), **changes})
+        copy.set_weights(self.get_weights())
+        return copy
+
+    def adapt(self, data: np.ndarray | Iterable, max_patches: int | None = None):
+        """Fit the linear path to patches: by PCA, or from degraded to clean ones by reduced-rank regression.
+
+        Args:
+            data: images (batch, *image_shape) in [0, 1], or batches of them, or of (degraded, clean) pairs.
+            max_patches: reading stops after so many patches; by default at 2^24 values.
+        """
+        if not self.linear_path:
+            raise ValueError("`adapt` fits the linear path. Received: linear_path=False")
+        values = self.patch_size**2 * self.image_shape[-1]
+        missing = max_patches or MAX_ADAPT_VALUES // values
+        patches = [np.empty((2, 0, values), "float32")]  # degraded and clean
+        for batch in [data] if hasattr(data, "shape") else data:
+            degraded, clean = (np.asarray(i) for i in (batch if isinstance(batch, (tuple, list)) else (batch, batch)))
+            if not np.issubdtype(clean.dtype, np.floating) or clean.shape[3:] != self.image_shape[2:]:
+                raise ValueError(
+                    f"`data` must be float images in [0, 1] with {self.image_shape[2]} channels. "
+                    f"Received: {clean.dtype} of shape {clean.shape}"
+                )
+            count = math.ceil(missing / math.prod(self.latent_shape[:2]))
+            pair = ops.convert_to_tensor(np.concatenate([degraded[:count], clean[:count]]), "float32")
+            pair = ops.convert_to_numpy(patchify(pair, self.patch_size)).reshape(2, -1, values)
+            patches.append(pair[:, :missing])
+            missing -= patches[-1].shape[1]
+            if not missing:
+                break
+        self.linear.fit(*np.concatenate(patches, axis=1))
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "image_shape": self.image_shape,
+            "patch_size": self.patch_size,
+            "latent_dim": self.latent_dim,
+            "linear_path": self.linear_path,
+        }
+
+    def get_build_config(self):
+        """The version, which a file then has beside its configuration, for what `load_model` says of a newer one."""
+        return {"keras_recon": __version__}
+
+    def build_from_config(self, config):
+        """Nothing to do: `__init__` builds."""
+
+    # A checkpoint is complete or absent: it is written beside its final name, then renamed.
+
+    def save(self, filepath, overwrite=True, **kwargs):
+        if not overwrite:  # Keras asks before it writes
+            return super().save(filepath, overwrite=False, **kwargs)
+        with replacing(filepath) as temporary:
+            super().save(temporary, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        if not overwrite or max_shard_size:  # shards are several files
+            return super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
+        # HDF5 takes the process down where the disk fills while it writes. In a `.keras` file, which holds the same
+        # weights, Keras writes them through memory, and the disk's errors are Python's.
+        with replacing(filepath) as temporary:
+            whole = temporary.with_name(f"{temporary.name}.keras")
+            try:
+                super().save(whole)
+                with zipfile.ZipFile(whole) as archive, open(temporary, "wb") as file:
+                    shutil.copyfileobj(archive.open("model.weights.h5"), file)
+            finally:
+                whole.unlink(missing_ok=True)
+
+    # Keras does not save the seed generators of dropout; a resumed run needs them to draw what it would have drawn.
+
+    def _seed_states(self):
+        others = {id(v) for v in (*self.weights, *self.metrics_variables)}
+        return [v for v in self.variables if id(v) not in others]
+
+    def save_own_variables(self, store):
+        for i, state in enumerate(self._seed_states()):
+            store[f"seed_{i}"] = state
+
+    def load_own_variables(self, store):
+        for i, state in enumerate(self._seed_states()):
+            state.assign(store[f"seed_{i}"])

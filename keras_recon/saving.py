@@ -1,0 +1,179 @@
+import io
+import json
+import re
+import stat
+import tempfile
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+from packaging.version import Version
+
+from keras_recon.models import Reconstructor
+from keras_recon.utils.run import Run
+from keras_recon.version import __version__
+
+MEMBERS = ("config.json", "metadata.json", "model.weights.h5")  # sorted
+MAX_JSON_BYTES = 2**20  # a model's configuration has some thousands
+MAX_NUMBER = 2**16  # of a configuration: pixels, widths, depths
+
+
+def load_model(path: str | Path) -> Reconstructor:
+    """Load a `.keras` file, or that of a run's folder.
+
+    It need not be trusted: it is looked through before Keras gets it, and runs no code.
+
+    - The archive: what Keras writes and nothing else, with its checksums, and uncompressed.
+    - The configuration: a `Reconstructor` of keras_recon, or one that this process registered, with objects of no other
+      classes in it than backbones of keras-hub and dtype policies; numbers up to 65,536.
+    - The weights: numbers that are in the file itself.
+
+    `keras.saving.load_model` does the same for a file that is fine. Its `safe_mode` refuses code and wrong checksums
+    too, but makes any object of Keras and keras-hub, and refuses bombs from 4 GiB on.
+
+    A configuration can still ask for layers that need a lot of memory, and HDF5 is a parser in C: for files of
+    strangers, limit what the process may have.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        ValueError: one sentence on what is wrong with the file.
+    """
+    path = Path(path)
+    path = Run(path).model if path.is_dir() else path
+    if path.suffix != ".keras" or not path.is_file():
+        found = "" if path.exists() else ", where there is nothing"
+        raise ValueError(f"`path` must be a .keras file, or the folder of a run. Received: path={str(path)!r}{found}")
+    newer = ""
+    try:
+        config, metadata, shapes = _read(path)
+        newer = _newer(config, metadata)
+        _check_model(config)
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except ValueError:
+            _compare(shapes, config)
+            raise
+    except Exception as error:  # what zipfile, HDF5 and the constructors raise on nonsense is of any type
+        raise ValueError(f"Cannot load the model {path}: {newer}{_sentence(error)}") from error
+
+
+def _read(path):
+    """Configuration, metadata and the weights' shapes, of an archive that is whole and has nothing else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            names = sorted(member.filename for member in members)
+            if names != [*MEMBERS] or any(stat.S_ISLNK(member.external_attr >> 16) for member in members):
+                raise ValueError(f"it must hold the files {', '.join(MEMBERS)} alone, each once (it has {names[:9]})")
+            sizes = {member.filename: member.file_size for member in members}
+            # A compressed member may unpack to more than it says. Keras compresses none.
+            stored = all(m.compress_type == zipfile.ZIP_STORED and m.compress_size == m.file_size for m in members)
+            if not stored or sum(sizes.values()) > path.stat().st_size:
+                raise ValueError("its files must be stored without compression, and not be more than the archive")
+            if max(sizes[name] for name in MEMBERS[:2]) > MAX_JSON_BYTES:
+                raise ValueError(f"its configuration has more than {MAX_JSON_BYTES:,} bytes")
+            shapes = _shapes(io.BytesIO(archive.read(MEMBERS[2])))
+            return *(json.loads(archive.read(name)) for name in MEMBERS[:2]), shapes
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"it is no archive, or damaged ({error})") from error
+
+
+def _shapes(file) -> dict[str, tuple]:
+    """Shape of each weight in an HDF5 file that holds plain numbers and refers to nothing outside."""
+    shapes = {}
+
+    def flaw_of_link(name, link):  # h5py goes on until one is returned; it loses exceptions
+        return None if isinstance(link, h5py.HardLink) else f"its weight {name} is a link to elsewhere"
+
+    def flaw(name, weight):
+        if not isinstance(weight, h5py.Dataset):
+            return None
+        if weight.external or weight.is_virtual:
+            return f"its weight {name} is in another file"
+        if weight.dtype.hasobject or weight.nbytes > weight.id.get_storage_size():
+            return f"its weight {name}, {weight.dtype} {weight.shape}, is not stored as plain numbers"
+        shapes[name] = weight.shape
+
+    with h5py.File(file) as weights:
+        found = weights.visititems_links(flaw_of_link) or weights.visititems(flaw)
+    if found:
+        raise ValueError(found)
+    return shapes
+
+
+def _compare(shapes, config):
+    """Say which weight is missing or of another shape; Keras names others too, when one is."""
+    model = keras.saving.deserialize_keras_object({**config, "compile_config": None}, safe_mode=True)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_weights(f"{folder}/model.weights.h5")
+        expected = _shapes(f"{folder}/model.weights.h5")
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise ValueError(f"its weight {name} {shape} is missing")
+        if shapes[name] != shape:
+            raise ValueError(f"its weight {name} has the shape {shapes[name]}, and the model takes {shape}")
+
+
+def _newer(config, metadata) -> str:
+    """Which newer versions saved the model, as the start of a sentence."""
+    saved = {"keras_recon": config.get("build_config", {}).get("keras_recon", "0"), "Keras": metadata["keras_version"]}
+    here = {"keras_recon": __version__, "Keras": keras.__version__}
+    newer = [name for name in here if Version(saved[name]) > Version(here[name])]
+    return "".join(f"saved by {name} {saved[name]}, this is {here[name]}; " for name in newer)
+
+
+def _check_model(config):
+    registered = _registered(config)
+    if registered is None or not issubclass(registered, Reconstructor):
+        raise ValueError(f"a {config.get('registered_name')} is no model of keras_recon")
+    _check_values(config["config"])
+    _check_values(config.get("build_config"))
+
+
+def _check_values(value, key=None):
+    """Refuse what Keras could turn into objects of other classes, and numbers that no model has."""
+    if isinstance(value, dict):
+        if "class_name" in value and not _is_allowed(value):
+            raise ValueError(f"it has an object of the foreign class {value.get('module')}.{value['class_name']}")
+        for name, inner in value.items():
+            _check_values(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_values(inner, key)
+    elif isinstance(value, int) and abs(value) > MAX_NUMBER and key not in ("seed", "shared_object_id"):
+        raise ValueError(f"its {key} must not be above {MAX_NUMBER:,} (it is {value})")
+
+
+def _is_allowed(config):
+    if (config.get("module"), config["class_name"]) == ("keras", "DTypePolicy"):
+        return config.get("registered_name") is None
+    registered = _registered(config)
+    if registered is None:
+        return False
+    import keras_hub  # takes seconds to import
+
+    return issubclass(registered, keras_hub.models.Backbone)
+
+
+def _registered(config) -> type | None:
+    """The class that Keras will make of a configuration, if it is a registered one of that name.
+
+    Only then it imports no module that the file names, and does not treat the class's name as a word for something
+    else, as "__lambda__".
+    """
+    name = config.get("registered_name")
+    if isinstance(name, str) and name.startswith("keras_hub>"):
+        import keras_hub  # noqa: F401  registers its classes
+    registered = keras.saving.get_registered_object(name)
+    fits = isinstance(registered, type) and registered.__name__ == config["class_name"]
+    return registered if fits else None
+
+
+def _sentence(error) -> str:
+    """An error's message in one line, the start of Keras's long ones."""
+    text = " ".join(re.sub("\x1b\\[[0-9;]*m", "", str(error)).split())
+    text = text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+    return text if len(text) < 400 else f"{text[:400]} ..."

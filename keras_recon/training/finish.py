@@ -1,0 +1,134 @@
+import math
+import sys
+import time
+from contextlib import contextmanager
+
+import keras
+
+from keras_recon import data, degradations
+from keras_recon.callbacks.run_summary import log_final
+from keras_recon.evaluation.baselines import baselines
+from keras_recon.evaluation.scores import evaluate, hidden_psnr
+from keras_recon.export import FORMATS, export_model
+from keras_recon.models import Reconstructor
+from keras_recon.training.options import TrainingOptions
+from keras_recon.training.train import fitting_batches
+from keras_recon.utils.environment import environment
+from keras_recon.utils.files import write_json
+from keras_recon.utils.run import Run
+
+PICTURES = 6
+
+
+def finish_run(
+    model: Reconstructor, training: data.Photos, validation: data.Photos, run: Run, options: TrainingOptions
+) -> dict[str, dict]:
+    """Write what a finished run leaves: the model, the SavedModel and their certificate, figures and pictures.
+
+    A line on stdout tells of each step and its seconds. Photos that could not be used are listed in `run.bad_images`,
+    and counted in a line on stderr.
+
+    Args:
+        model: trained.
+        training, validation: the photos it was trained with.
+        run: its folder.
+        options: as it was trained.
+
+    Returns:
+        The rows of its table: the model, the baselines at the same number of latent values, and the degraded `input`
+        itself, not clipped.
+    """
+    degradation = degradations.get(options.degradation)
+    # Evaluated eagerly, where small batches take their time.
+    evaluated = (validation, model.image_shape, max(64, options.batch_size))
+    validation_batches = data.validation_batches(*evaluated, degradation=degradation)
+    size = {"latent values": math.prod(model.latent_shape), "compression ratio": model.compression_ratio}
+    parameters = {
+        "parameters": model.count_params(),
+        "trainable parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
+    }
+    with _step("evaluating the model"):
+        scores = evaluate(model, validation_batches)
+    seconds = sum(epoch["seconds"] for epoch in run.epochs())
+    results = {"model": {**scores, "seconds": seconds, **parameters, **size}}
+    with _step("evaluating the baselines"):
+        for name, row in baselines(
+            model, fitting_batches(training, model.image_shape, options), validation_batches
+        ).items():
+            results[name] = {**row, **(size if name == "pca" else {})}
+        if degradation:
+            results["input"] = evaluate(lambda images: images, validation_batches)
+    if model.is_masked:
+        results = {
+            name: {"hidden psnr": hidden_psnr(row["psnr"], model.fixed_mask), **row} for name, row in results.items()
+        }
+    degraded, clean = data.spread(validation_batches, PICTURES)
+    formats = [name for name in ("keras", "savedmodel") if keras.backend.backend() in FORMATS[name].backends]
+    with _step(f"exporting ({', '.join(formats)})"):
+        export_model(model, run.folder, formats, degraded, clean)
+    with _step("drawing"):
+        _draw(model, run, degraded, clean)
+    bad = _write_bad_images(run, training, validation)
+    count = sum(len(clean) for _, clean in validation_batches)
+    log_final(run.log_dir, scores)
+    run.finish(results, _protocol(model, run, options, count, bad))
+    return results
+
+
+@contextmanager
+def _step(text):
+    """Tell of a step that takes seconds."""
+    start = time.perf_counter()
+    print(f"{text} ...", end=" ", flush=True)
+    yield
+    print(f"{time.perf_counter() - start:.0f} s", flush=True)
+
+
+def _draw(model, run, degraded, clean):
+    from keras_recon.evaluation import figures  # half a second to import
+
+    if model.is_masked:
+        figures.save_masked(run.picture, model, clean)
+    else:
+        outputs = keras.ops.convert_to_numpy(model(degraded, training=False))
+        figures.save_reconstructions(run.picture, degraded, clean, outputs)
+
+
+def _protocol(model, run, options, crops, bad) -> dict:
+    return {
+        "data": run.config.get("data", "as given"),
+        **({"bad images": bad} if bad else {}),
+        "crops": f"{crops} validation crops of {model.image_shape}, on a fixed grid",
+        "degradation": str(options.degradation or "none"),
+        "pixels": "float in [0, 1], outputs clipped, not quantised",
+        "average": "metrics per image, then the mean over images",
+        **({"mask": _mask_protocol(model)} if model.is_masked else {}),
+        "weights": "best validation PSNR of all epochs",
+        "steps": options.total_steps,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "seconds": "wall time of training and validation, compilation included",
+        "device": str(model.weights[0].value.device),
+        **environment(),
+    }
+
+
+def _write_bad_images(run, training, validation) -> str:
+    """List the photos that could not be used, and why; how many, in words, or nothing."""
+    parts = {"training": training, "validation": validation}
+    count, total = (sum(len(n) for n in numbers) for numbers in zip(*((p.bad, p.keys) for p in parts.values())))
+    if not count:
+        return ""
+    text = f"{count} of {total} could not be used and were left out"
+    bad = {part: [{"path": n, "reason": reason} for n, reason in p.bad.items()] for part, p in parts.items()}
+    write_json(run.bad_images, {"count": count, "photos": total, **bad})
+    print(f"warning: {text}, see {run.bad_images}", file=sys.stderr)
+    return text
+
+
+def _mask_protocol(model) -> str:
+    hidden, patches = model.fixed_mask.sum(), model.fixed_mask.size
+    return (
+        f"{hidden} of {patches} patches hidden, the same ones in every image; visible ones are the input's own in all "
+        "outputs; `hidden psnr` is that of the hidden pixels, the others are of whole images"
+    )

@@ -1,0 +1,43 @@
+"""A run goes on as what it began as, or not at all."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import keras
+
+from keras_recon.data import Photos
+from keras_recon.models import Reconstructor
+from keras_recon.utils.files import write_json
+
+
+def check_unchanged(path: Path, model: Reconstructor, training: Photos, validation: Photos):
+    """Write down what a run begins with; refuse to go on with another model or other photos.
+
+    Args:
+        path: of the JSON file, written if it is not there.
+        model, training, validation: of the run.
+    """
+    facts = _flat("model", keras.saving.serialize_keras_object(model)["config"])
+    for part, photos in (("training", training), ("validation", validation)):
+        names = hashlib.sha256(os.fsencode("\0".join(map(str, photos.keys)))).hexdigest()
+        facts |= {f"number of {part} photos": len(photos), f"hash of the {part} photos' names": names}
+    facts = json.loads(json.dumps(facts))  # tuples become lists
+    if not path.exists():
+        write_json(path, facts)
+        return
+    began = json.loads(path.read_text())
+    for name in began | facts:
+        if began.get(name) != facts.get(name):
+            raise ValueError(
+                f"A run must go on with what it began with, {name}={began.get(name)!r}. Received: {facts.get(name)!r}"
+            )
+
+
+def _flat(name: str, value) -> dict:
+    """A nested configuration as one level, without the names of layers, which count the layers made before."""
+    if not isinstance(value, dict):
+        return {name: value}
+    items = [_flat(f"{name}.{key}", item) for key, item in value.items() if key not in ("name", "registered_name")]
+    return {key: item for part in items for key, item in part.items()}

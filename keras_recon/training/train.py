@@ -1,0 +1,170 @@
+import dataclasses
+import sys
+
+import keras
+from keras import ops
+
+from keras_recon import data, degradations
+from keras_recon.callbacks import (
+    Diverged,
+    EndOnSignal,
+    GradualUnfreezing,
+    HaltOnDivergence,
+    ProgressBar,
+    RunSummary,
+    SwapEMAWeights,
+    Throughput,
+    TrainingBackup,
+)
+from keras_recon.models import Reconstructor
+from keras_recon.models.finetuning import parse_strategy
+from keras_recon.optimizers import without_loss_scaling
+from keras_recon.training.compile import compile_model
+from keras_recon.training.distribution import ALONE, Distribution
+from keras_recon.training.options import TrainingOptions
+from keras_recon.training.resumption import check_unchanged
+from keras_recon.utils.run import Run
+
+LEAST_FITTING_CROPS = 1000  # of 64x64 pixels, a quarter of them cost 0.06 dB
+LEAST_RATE_SCALE = 1 / 16  # lower than this, the learning rate is not what is wrong
+
+
+def train(
+    model: Reconstructor,
+    training: data.Photos,
+    validation: data.Photos,
+    run: Run | str,
+    options: TrainingOptions | None = None,
+    distribution: Distribution = ALONE,
+):
+    """Train to the weights with the best validation PSNR, from the start or from where a killed run stopped.
+
+    The linear path is fitted first. What a later call needs to go on stands in `run.training`, the curves in `run.log`
+    and, for TensorBoard, in `run.log_dir`. The data pipeline and TensorBoard need TensorFlow.
+
+    Args:
+        model: freshly built; it has the best weights afterwards.
+        training, validation: the photos.
+        run: the run's folder.
+        options: the defaults of `TrainingOptions` if None.
+        distribution: the devices; the model was built, and this is called, in its scope.
+
+    Raises:
+        Diverged: the loss is NaN or has risen a hundredfold; the best weights so far are `run.best_weights`.
+        Interrupted: SIGTERM or SIGINT came; the steps so far are backed up.
+        ValueError: an option is wrong, or the run began with another model or other photos.
+
+    Example:
+
+    >>> training, validation = keras_recon.data.load_photos("sample")
+    >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
+    >>> options = TrainingOptions(batch_size=4, epochs=1, steps_per_epoch=2)
+    >>> train(model, training, validation, tmp_path / "run", options)  # doctest: +ELLIPSIS
+    ...
+    """
+    options = options or TrainingOptions()
+    run = run if isinstance(run, Run) else Run(run)
+    degradation = degradations.get(options.degradation)
+    if degradation and model.is_masked:  # what is visible is pasted into its output, and would be degraded there
+        raise ValueError(f"A masked model must have no degradation. Received: degradation={degradation}")
+    compile_model(model, options, distribution.shard.all_replicas)
+    if not run.is_begun:
+        run.begin({**dataclasses.asdict(options), "degradation": degradation and str(degradation)})
+    run.training.mkdir(parents=True, exist_ok=True)
+    check_unchanged(run.began, model, training, validation)
+    backup = TrainingBackup(run.training, options.steps_per_epoch)
+    restored = backup.restore(model)
+    if model.linear_path and not restored:
+        model.adapt(fitting_batches(training, model.image_shape, options))
+    crops = (training, model.image_shape, options.batch_size, options.steps_per_epoch)
+    validation_batches = data.validation_batches(
+        validation, model.image_shape, options.batch_size, degradation=degradation
+    )
+
+    def training_batches(shard):
+        kwargs = {"epochs": options.epochs, "seed": options.seed, "first_step": backup.steps}
+        return data.training_batches(*crops, **kwargs, degradation=degradation, shard=shard)
+
+    def validation_shard(shard):
+        return data.shard_of(validation_batches, options.batch_size, shard)
+
+    def photos_of_step(step):
+        return data.photos_of_step(*crops, options.seed, step - 1)
+
+    run.cut_log(backup.steps // options.steps_per_epoch)
+    signals = EndOnSignal(backup)
+    callbacks = [
+        *distribution.connect(model),
+        *_logging(model, run, options, validation_batches),
+        backup,  # an epoch is finished when every callback above has seen its end
+        HaltOnDivergence(backup, photos_of_step),
+        signals,  # last: what diverged is not backed up
+    ]
+    unfinished = backup.steps < options.total_steps
+    while backup.steps < options.total_steps:  # once, unless it begins inside an epoch or rolls back
+        epoch, done = divmod(backup.steps, options.steps_per_epoch)
+        try:
+            with signals:
+                model.fit(
+                    distribution.distribute(training_batches),
+                    validation_data=distribution.distribute(validation_shard),
+                    epochs=epoch + 1 if done else options.epochs,
+                    steps_per_epoch=options.steps_per_epoch - done,
+                    initial_epoch=epoch,
+                    shuffle=False,  # the data set is in its order already
+                    callbacks=callbacks,
+                )
+        except Diverged as error:
+            if options.on_divergence == "stop" or not _roll_back(model, backup):
+                raise
+            run.cut_log(backup.steps // options.steps_per_epoch)
+            print(f"\n{error}: back to step {backup.steps}, at half the learning rate", file=sys.stderr)
+    if unfinished:
+        backup.save()
+    model.load_weights(run.best_weights)
+
+
+def fitting_batches(training: data.Photos, image_shape: tuple[int, int, int], options: TrainingOptions):
+    """The batches that a linear map is fitted to: the first of the training, and more where it is short.
+
+    The linear path of a model and the baseline PCA are fitted to the same.
+    """
+    steps = max(options.steps_per_epoch, -(-LEAST_FITTING_CROPS // options.batch_size))
+    degradation = degradations.get(options.degradation)
+    crops = (training, image_shape, options.batch_size, steps)
+    return data.training_batches(*crops, epochs=1, seed=options.seed, degradation=degradation)
+
+
+def _logging(model: Reconstructor, run: Run, options: TrainingOptions, validation_batches) -> list:
+    """The callbacks that say and keep how the training goes; the first add to the logs that the others write."""
+    strategy, number = parse_strategy(model.strategy)
+    epochs = run.epochs() if run.log.exists() else []
+    degraded, clean = data.spread(validation_batches, 6)
+    return [
+        Throughput(options.batch_size),
+        *([GradualUnfreezing(int(number), max(model.feature_layers))] if strategy == "gradual" else []),
+        *([SwapEMAWeights()] if options.ema_momentum else []),  # before the callbacks that draw and save
+        ProgressBar(),
+        RunSummary(run.log_dir, run.config, (model.visible_part(degraded), clean)),
+        keras.callbacks.ModelCheckpoint(
+            run.best_weights,
+            monitor="val_psnr",
+            mode="max",
+            save_best_only=True,
+            save_weights_only=True,
+            initial_value_threshold=max((epoch["val_psnr"] for epoch in epochs), default=None),
+        ),
+        keras.callbacks.CSVLogger(run.log, append=True),
+    ]
+
+
+def _roll_back(model: Reconstructor, backup: TrainingBackup) -> bool:
+    """Restore the older backup and halve the learning rate from there on; False if it has been halved enough."""
+    optimizer = without_loss_scaling(model.optimizer)
+    scale = float(ops.convert_to_numpy(optimizer.rate_scale)) / 2
+    if scale < LEAST_RATE_SCALE:
+        return False
+    backup.restore(model, oldest=True)
+    optimizer.rate_scale.assign(scale)
+    backup.save()  # for a run that is killed from here on
+    return True

@@ -1,0 +1,105 @@
+"""The folder that a training run leaves."""
+
+import csv
+import json
+from pathlib import Path
+
+from filelock import FileLock
+
+from keras_recon.utils.files import replacing, write_json
+
+MODEL_FILE = "model.keras"
+
+
+class Run:
+    """A training run's folder: what its files are called, whether it is finished, and what it then tells.
+
+    Args:
+        folder: of the run.
+        log_dir: of its TensorBoard events; `logs` inside the folder if None.
+
+    Attributes:
+        name: of the folder.
+        model, picture, bad_images, log, backbone, export: paths of what a run leaves.
+        training, began, best_weights: paths of what an unfinished one goes on from.
+
+    Example:
+
+    >>> run = Run("saved_models/vit")
+    >>> run.is_finished, run.model.name
+    (False, 'model.keras')
+    """
+
+    def __init__(self, folder: str | Path, log_dir: str | Path | None = None):
+        self.folder = Path(folder)
+        self.log_dir = Path(log_dir or self.folder / "logs")
+        self.name = self.folder.name
+        self.model = self.folder / MODEL_FILE
+        self.picture = self.folder / "reconstructions.png"
+        self.bad_images = self.folder / "bad_images.json"
+        self.log = self.folder / "log.csv"
+        self.backbone = self.folder / "backbone"
+        self.export = self.folder / "export"
+        self.training = self.folder / "training"
+        self.began = self.training / "began.json"
+        self.best_weights = self.training / "best.weights.h5"
+        self._config = self.folder / "config.json"
+        self._metrics = self.folder / "metrics.json"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether its settings are written."""
+        return self._config.exists()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its results are written, which come last."""
+        return self._metrics.exists()
+
+    @property
+    def config(self) -> dict:
+        """Its settings by name. A ValueError names a file that holds none."""
+        try:
+            config = json.loads(self._config.read_text())
+        except ValueError:
+            config = None
+        if not isinstance(config, dict):
+            raise ValueError(f"A run's settings must be a JSON object. Received: {self._config}")
+        return config
+
+    @property
+    def results(self) -> dict[str, dict]:
+        """The rows of its table by name."""
+        return json.loads(self._metrics.read_text())["results"]
+
+    @property
+    def protocol(self) -> dict:
+        """How its results were measured."""
+        return json.loads(self._metrics.read_text())["protocol"]
+
+    def epochs(self) -> list[dict[str, float]]:
+        """The logs of its epochs."""
+        with open(self.log, newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+    def cut_log(self, epochs: int):
+        """Keep the logs of the first `epochs` epochs, which a resumed run has behind it."""
+        if not epochs:
+            self.log.unlink(missing_ok=True)
+            return
+        lines = self.log.read_text().splitlines(keepends=True)
+        with replacing(self.log) as temporary:
+            temporary.write_text("".join(lines[: epochs + 1]))
+
+    def lock(self) -> FileLock:
+        """A lock that one process has at a time, and that the system frees when the process ends."""
+        self.training.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.training / ".lock", timeout=0)
+
+    def begin(self, config: dict):
+        """Write its settings."""
+        write_json(self._config, config)
+
+    def finish(self, results: dict[str, dict], protocol: dict):
+        """Write its results, with which it is finished."""
+        write_json(self._metrics, {"results": results, "protocol": protocol})

@@ -1,0 +1,131 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from contracts import random_images
+from models.test_vit import TINY
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from keras_recon import degradations, models
+from keras_recon.evaluation.comparison import compare
+from keras_recon.evaluation.report import summary, write_comparison
+from keras_recon.evaluation.verdicts import Curve
+from keras_recon.utils.run import Run
+
+IMAGES = random_images(24, 16, 16, 3)
+BATCHES = [(IMAGES[i : i + 8], IMAGES[i : i + 8]) for i in range(0, 24, 8)]
+PHOTOS = np.repeat(np.arange(6), 4)
+
+
+def finished_run(folder, model, seed=0):
+    """A run's folder as training leaves it, of a model that is PCA and noise."""
+    model.adapt(IMAGES)
+    rng = np.random.default_rng(seed)
+    model.linear.output_mean.assign(model.linear.output_mean + rng.normal(0, 0.01, model.linear.output_mean.shape))
+    folder.mkdir()
+    model.save(folder / "model.keras")
+    config = {"data": "sample", "steps_per_epoch": 10, "seed": seed, "run_name": folder.name}
+    config |= {"saved_models": "a", "logs": "b", "loss": "mse"}
+    figures = {"psnr": 0.0, "ssim": 0.0, "seconds": 9.0, "parameters": model.count_params(), "latent values": 80}
+    protocol = {"weights": "best", "backend": "any", "device": "CPU", "machine": "two cores"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "metrics.json").write_text(json.dumps({"results": {"model": figures}, "protocol": protocol}))
+    with open(folder / "log.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("epoch", "seconds", "val_psnr"), (0, 5.0, 20.0 + seed), (1, 4.0, 21.0 + seed)])
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    vit = {**TINY, "image_shape": (16, 16, 3), "patch_size": 4, "latent_dim": 5}
+    conv = {"image_shape": (16, 16, 3), "filters": (4, 4), "latent_dim": 5, "skips": True}
+    runs = {
+        "vit": [finished_run(folder / f"vit-{seed}", models.ViTReconstructor(**vit), seed) for seed in (0, 1)],
+        "conv": [finished_run(folder / "conv", models.ConvAutoencoder(**conv), 2)],
+    }
+    return runs, compare(runs, IMAGES, PHOTOS, BATCHES, BATCHES)
+
+
+def test_rows_are_means_over_images_and_seeds(measured):
+    runs, comparison = measured
+    rows = comparison.rows
+    assert list(rows) == ["vit", "conv", "pca", "mean", "jpeg", "webp"]
+    psnr = []
+    for run in runs["vit"]:
+        outputs = keras.saving.load_model(run.folder / "model.keras").predict(IMAGES, verbose=0)
+        psnr.append(np.mean([peak_signal_noise_ratio(i, o, data_range=1) for i, o in zip(IMAGES, outputs)]))
+    assert rows["vit"]["psnr"] == pytest.approx(np.mean(psnr), abs=1e-3)
+    assert rows["vit"]["spread"] == pytest.approx(abs(psnr[0] - psnr[1]) / np.sqrt(2), abs=1e-3)
+    assert [seed["psnr"] for seed in comparison.seeds["vit"]] == pytest.approx(psnr, abs=1e-3)
+    pca = models.LinearReconstructor((16, 16, 3), 4, 5)
+    pca.adapt(IMAGES)
+    psnr = [peak_signal_noise_ratio(i, o, data_range=1) for i, o in zip(IMAGES, pca.predict(IMAGES, verbose=0))]
+    assert rows["pca"]["psnr"] == comparison.pca_validation_psnr == pytest.approx(np.mean(psnr), abs=1e-3)
+    over = rows["vit"]["psnr"] - rows["pca"]["psnr"]
+    assert rows["vit"]["over pca"] == pytest.approx(over, abs=1e-4)
+    assert rows["vit"]["95% from"] < over < rows["vit"]["95% to"] < 0  # noise was added
+    assert (rows["vit"]["seconds"], rows["vit"]["steps"], rows["vit"]["latent values"]) == (9, 20, 80)
+
+
+def test_bytes_and_quality_at_them(measured):
+    rows = measured[1].rows
+    for name in ("vit", "pca"):
+        assert 80 / 8 < rows[name]["bytes"] <= 80  # latent values of one to eight bits
+        assert abs(rows[name]["psnr 8-bit"] - rows[name]["psnr"]) < 1
+    assert not {"bytes", "psnr 8-bit"} & (rows["conv"].keys() | rows["mean"].keys())  # skips carry more than latents
+    for codec in ("jpeg", "webp"):
+        fits = "psnr" in rows[codec]
+        assert (rows[codec]["bytes"] <= rows["pca"]["bytes"]) == fits
+        assert any(remark.startswith(codec) and "of pca" in remark for remark in measured[1].remarks)
+
+
+def test_degraded_images(tmp_path):
+    vit = {**TINY, "image_shape": (16, 16, 3), "patch_size": 4, "latent_dim": 5}
+    runs = {"vit": [finished_run(tmp_path / "vit", models.ViTReconstructor(**vit))]}
+    noise = degradations.GaussianNoise(25)
+    comparison = compare(runs, IMAGES, PHOTOS, BATCHES, BATCHES, noise)
+    noisy = np.stack([noise(image, np.random.default_rng((0, 3, i))) for i, image in enumerate(IMAGES)])
+    assert list(comparison.rows) == ["vit", "pca", "mean", "input"]
+    pca = models.LinearReconstructor((16, 16, 3), 4, 5)
+    pca.adapt(IMAGES)  # fitted to clean images, applied to the degraded ones
+    for name, outputs in (("input", noisy), ("pca", pca.predict(noisy, verbose=0))):
+        psnr = np.mean([peak_signal_noise_ratio(i, o, data_range=1) for i, o in zip(IMAGES, outputs)])
+        assert comparison.rows[name]["psnr"] == pytest.approx(psnr, abs=1e-3)
+    assert comparison.rows["vit"]["bytes"] > 0 and not comparison.curves
+    assert list(comparison.pictures) == ["original", "input", "pca", "vit"]
+    assert {p.tobytes() for p in comparison.pictures["input"]} <= {image.tobytes() for image in noisy}
+    write_comparison(comparison, runs, tmp_path / "out", tmp_path / "logs", {})
+    assert "left out, as they do not undo noise:25" in (tmp_path / "out" / "comparison.md").read_text()
+
+
+def test_curves_are_those_of_the_log(measured):
+    curve = Curve.of(measured[0]["vit"][1])
+    assert (curve.steps.tolist(), curve.seconds.tolist(), curve.psnr.tolist()) == ([10, 20], [5.0, 9.0], [21.0, 22.0])
+    assert [entry.system for entry in measured[1].entries] == ["ViTReconstructor", "ConvAutoencoder"]
+
+
+def test_what_is_written(measured, tmp_path):
+    tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    runs, comparison = measured
+    write_comparison(comparison, runs, tmp_path / "out", tmp_path / "logs", {"evaluated crops": "24 of noise"})
+    figures = {"convergence.png", "rate.png", "grid.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == figures | {"comparison.json", "comparison.md"}
+    for name in figures:
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.width > 400 and len(np.unique(np.asarray(picture.convert("L")))) > 50
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert content["rows"] == comparison.rows and len(content["verdicts"]) == 4
+    assert content["protocol"]["evaluated crops"] == "24 of noise"
+    assert content["protocol"]["all runs"]["loss"] == "mse"
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    for part in (*summary(comparison).splitlines()[:8], "rate.png", "24 of noise", "**not decided**"):
+        assert part in text
+    events = tensorboard.EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0})
+    events.Reload()
+    tags = {f"comparison/{name.removesuffix('.png')}" for name in figures} | {"comparison/text_summary"}
+    assert {*events.Tags()["tensors"]} >= tags - {"comparison/text_summary"} | {"comparison"}

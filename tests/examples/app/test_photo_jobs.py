@@ -1,0 +1,90 @@
+import os
+from pathlib import Path
+
+import pytest
+from app import photo_jobs
+from app.photo_jobs import plan
+
+from keras_recon import images
+from keras_recon.data import sources
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("in/b.png", "in/deep/a.JPG", "in/deep/c.gif", "in/.hidden/d.png", "in/e.txt", "other/b.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    return tmp_path
+
+
+def targets(*args, **kwargs):
+    return [str(job.target) for job in plan(*args, **kwargs)]
+
+
+def test_suffixes_are_those_of_the_package():
+    assert set(photo_jobs.READABLE) == sources.EXTENSIONS
+    assert set(photo_jobs.WRITABLE) == set(images.FORMATS)
+
+
+def test_folders_are_mirrored(folder):
+    assert targets(["in"], "out") == ["out/b.png", "out/deep/a.JPG", "out/deep/c.png"]
+    jobs = plan(["in"], "out", "-x", "webp", Path("originals"), error_maps=True)
+    assert [str(job.target) for job in jobs] == ["out/b-x.webp", "out/deep/a-x.webp", "out/deep/c-x.webp"]
+    assert jobs[1].reference == Path("originals/deep/a.JPG") and jobs[1].error_map == Path("out/deep/a-x-error.png")
+    assert jobs[0].folder == Path("out")
+
+
+def test_files_globs_and_streams(folder):
+    assert targets(["in/b.png", "in/deep/a.JPG"], "out") == ["out/b.png", "out/a.JPG"]
+    assert targets(["in/**/*.gif", "other/*"], "out") == ["out/deep/c.png", "out/b.png"]
+    assert targets(["in/b.png"], "new.tiff") == ["new.tiff"]
+    (job,) = plan(["-"], "-")
+    assert job.source is job.target is job.folder is None and job.name == "stdin"
+    assert targets(["-"], "out", format="webp") == ["out/stdin.webp"]
+
+
+def test_what_cannot_be_read_is_no_less_a_job(folder):
+    Path("in/circle.png").symlink_to("circle.png")
+    Path("in/nowhere.png").symlink_to("gone.png")
+    Path("in/barred").mkdir(mode=0)
+    Path("in/folder.png").mkdir()
+    os.mkfifo("in/pipe.png")  # to read it would wait for its writer
+    for path in (folder, *list(folder.parents)[:3]):  # pytest's own folders
+        path.chmod(0o755)
+    me = os.geteuid()
+    os.seteuid(65534 if me == 0 else me)  # to root nothing is barred
+    try:
+        names = [job.name for job in plan(["in"], "out")]
+        with pytest.raises(ValueError, match=r"can be searched\. Received: 'in/barred'"):
+            plan(["in/barred"], "out")
+    finally:
+        os.seteuid(me)
+    assert names == ["b.png", "barred", "circle.png", "deep/a.JPG", "deep/c.gif", "nowhere.png"]
+
+
+def test_outputs_inside_the_input_folder_are_no_inputs(folder):
+    first = targets(["in"], "in/out")
+    for name in first:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    assert targets(["in"], "in/out") == first
+
+
+@pytest.mark.parametrize(
+    "inputs, output, options, message",
+    [
+        (["nowhere"], "out", {}, "Received: 'nowhere'"),
+        (["in/.hidden"], "in/.hidden", {}, "would be overwritten"),
+        (["in"], "in", {}, "the photo in/b.png would be overwritten"),
+        (["in/b.png"], "in/b.png", {}, "the photo in/b.png would be overwritten"),
+        (["other"], "in", {"reference": Path("in")}, "the photo in/b.png would be overwritten"),
+        (["in", "other"], "out", {}, "two photos would be written to out/b.png"),
+        (["in"], "-", {}, "--output must be a folder for 3 photos"),
+        (["in"], "all.png", {}, "--output must be a folder for 3 photos"),
+        (["in/b.png"], "new.png", {"error_maps": True}, "--error-maps needs a folder"),
+    ],
+)
+def test_mistakes_are_refused(folder, inputs, output, options, message):
+    with pytest.raises(ValueError, match=message):
+        plan(inputs, output, **options)

@@ -1,0 +1,38 @@
+import json
+
+import numpy as np
+import pytest
+from models.test_vit import TINY
+from models.tiny_backbones import tiny_backbone
+
+from keras_recon import data, models
+from keras_recon.training.resumption import check_unchanged
+
+
+def photos(*names):
+    return data.Photos(names, lambda name: np.zeros((16, 16, 3), "uint8"))
+
+
+def test_the_same_goes_on(tmp_path):
+    for _ in range(2):  # the second model has other names of layers
+        model = models.PretrainedViTReconstructor(tiny_backbone(), latent_dim=5, decoder="linear")
+        check_unchanged(tmp_path / "began.json", model, photos("a", "b"), photos("c"))
+    assert json.loads((tmp_path / "began.json").read_text())["number of training photos"] == 2
+
+
+@pytest.mark.parametrize(
+    "changes, training, message",
+    [
+        ({"num_layers": 2}, ("a", "b"), r"model.num_layers=1\. Received: 2$"),
+        ({}, ("a", "b", "d"), r"number of training photos=2\. Received: 3$"),
+        ({}, ("a", "d"), "hash of the training photos' names="),
+    ],
+)
+def test_what_is_another_is_named(tmp_path, changes, training, message):
+    path = tmp_path / "began.json"
+    check_unchanged(path, models.ViTReconstructor(**{**TINY, "num_layers": 1}), photos("a", "b"), photos("c"))
+    before = path.read_text()
+    with pytest.raises(ValueError, match=message):
+        model = models.ViTReconstructor(**{**TINY, "num_layers": 1, **changes})
+        check_unchanged(path, model, photos(*training), photos("c"))
+    assert path.read_text() == before

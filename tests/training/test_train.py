@@ -1,0 +1,185 @@
+import csv
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from contracts import POLICIES, random_images
+from keras import ops
+from models.test_vit import TINY
+from models.tiny_backbones import tiny_backbone
+
+from keras_recon import models
+from keras_recon.callbacks import Diverged, GradualUnfreezing
+
+pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
+OPTIONS = {"learning_rate": 1e-3, "warmup_steps": 2, "loss": "mse", "weight_decay": 0.0, "ema_momentum": 0.0}
+
+
+def options(**changes):
+    return TrainingOptions(**{**OPTIONS, **changes})
+
+
+def model(**changes):
+    return models.ViTReconstructor(**{**TINY, **changes})
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    vit = model()
+    compile_model(vit, options(epochs=1, steps_per_epoch=10))
+    rates = [float(ops.convert_to_numpy(vit.optimizer._learning_rate(step))) for step in range(11)]
+    np.testing.assert_allclose(rates[:3], [0, 5e-4, 1e-3], atol=1e-8)
+    np.testing.assert_allclose(rates[6], 5e-4, atol=1e-8)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_only_kernels_of_the_network_decay():
+    vit = model()
+    compile_model(vit, options(epochs=1, steps_per_epoch=10, warmup_steps=0, weight_decay=1.0))
+    for variable in vit.trainable_variables:
+        variable.assign(np.ones(variable.shape, "float32"))
+    vit.optimizer.build(vit.trainable_variables)
+    vit.optimizer.apply([ops.zeros(v.shape) for v in vit.trainable_variables])
+    for variable in vit.trainable_variables:
+        expected = 1 - 1e-3 if variable.name == "kernel" else 1.0
+        np.testing.assert_allclose(ops.convert_to_numpy(variable), expected, rtol=1e-6, err_msg=variable.path)
+
+
+def test_the_learning_rate_grows_by_the_root_of_the_batch_size(tmp_path):
+    rates = {}
+    for base in (None, 4, 1):
+        vit = model()
+        run(tmp_path / str(base), vit, epochs=1, warmup_steps=0, base_batch_size=base)  # batches of 4
+        rates[base] = float(ops.convert_to_numpy(vit.optimizer._learning_rate(0)))
+    assert rates == pytest.approx({None: 1e-3, 4: 1e-3, 1: 2e-3})
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the other backends leave it to Keras")
+@pytest.mark.parametrize(
+    "steps, dtype, replicas, xla",
+    [
+        (300, "float32", 1, True),
+        (299, "float32", 1, False),
+        (300, "mixed_bfloat16", 1, False),
+        (300, "float32", 2, False),
+    ],
+)
+def test_on_a_cpu_long_runs_of_transformers_in_float32_are_compiled_by_xla(steps, dtype, replicas, xla):
+    vit = model(dtype=dtype)
+    convolutional = models.ConvAutoencoder((16, 16, 3), (4, 8), latent_dim=4, dtype=dtype)
+    for network in (vit, convolutional):
+        compile_model(network, options(epochs=1, steps_per_epoch=steps), replicas)
+    assert vit.jit_compile == xla and not convolutional.jit_compile
+
+
+def run(path, vit, **changes):
+    from keras_recon import data
+    from keras_recon.training.train import train
+
+    photos = data.load_photos([list(random_images(6, 32, 32, 3))] * 2)
+    length = {"batch_size": 4, "epochs": 3, "steps_per_epoch": 4}
+    train(vit, *photos, Run(path, path / "runs"), options(**{**length, **changes}))
+    return photos
+
+
+def test_the_best_weights_stay_and_the_log_tells_them(tmp_path):
+    from keras_recon import data
+    from keras_recon.evaluation.scores import evaluate
+
+    vit = model()
+    _, validation = run(tmp_path, vit, ema_momentum=0.5)
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [0, 1, 2]
+    assert {"loss", "psnr", "ssim", "val_loss", "val_psnr", "val_ssim", "images_per_second", "seconds"} <= set(rows[0])
+    scores = evaluate(vit, data.validation_batches(validation, vit.image_shape, 4))
+    assert scores["psnr"] == pytest.approx(max(float(row["val_psnr"]) for row in rows), abs=1e-3)
+
+
+def test_tensorboard_has_the_curves(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, model())
+    tags = {}
+    for part in ("train", "validation", ""):
+        events = EventAccumulator(str(tmp_path / "runs" / part), size_guidance={"tensors": 0})
+        events.Reload()
+        tags[part] = set(events.Tags()["tensors"])
+    curves = {"epoch_loss", "epoch_psnr", "epoch_ssim"}
+    assert curves | {"epoch_learning_rate", "epoch_images_per_second"} <= tags["train"]
+    assert curves <= tags["validation"]
+    assert "reconstructions" in tags[""]
+
+
+@pytest.mark.slow
+def test_same_seed_same_weights(tmp_path):
+    runs = []
+    for name in ("a", "b"):
+        keras.utils.set_random_seed(3)
+        vit = model(dropout_rate=0.1, drop_path_rate=0.1)
+        run(tmp_path / name, vit)
+        runs.append(vit.get_weights())
+    for a, b in zip(*runs):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_divergence_is_said(tmp_path):
+    with pytest.raises(Diverged, match=r"the loss came to \w+ in step \d, epoch 1, of [0-5], [0-5]"):
+        run(tmp_path, model(), learning_rate=1e30)
+    assert not list(tmp_path.rglob("best*"))
+    with pytest.raises(ValueError, match="on_divergence='go on'"):
+        run(tmp_path, model(), on_divergence="go on")
+
+
+def test_rolling_back_goes_on_at_a_lower_rate(tmp_path, capsys):
+    rates = {"learning_rate": 3.0, "warmup_steps": 4}
+    keras.utils.set_random_seed(0)
+    with pytest.raises(Diverged):
+        run(tmp_path / "stop", model(linear_path=False), **rates)
+    keras.utils.set_random_seed(0)
+    vit = model(linear_path=False)
+    run(tmp_path / "rollback", vit, **rates, on_divergence="rollback")
+    assert ": back to step 0, at half the learning rate" in capsys.readouterr().err
+    assert float(ops.convert_to_numpy(vit.optimizer.rate_scale)) in (0.5, 0.25, 0.125)
+    with open(tmp_path / "rollback" / "log.csv", newline="") as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("precision", POLICIES[1:])
+def test_half_precision_trains(tmp_path, precision):
+    keras.config.set_dtype_policy(precision)
+    vit = model()
+    run(tmp_path, vit, ema_momentum=0.9)
+    assert all(np.isfinite(w).all() for w in vit.get_weights())
+
+
+def test_gradual_unfreezing_frees_the_blocks_from_the_last_to_the_first(tmp_path):
+    pretrained = models.PretrainedViTReconstructor(
+        tiny_backbone(), latent_dim=5, strategy="gradual:1", decoder="linear", feature_layers=(1, 2)
+    )
+    depths = pretrained.variable_depths()
+    snapshots = []
+
+    def snapshot(epoch, logs):
+        values = {v.path: ops.convert_to_numpy(v) for v in pretrained.backbone.trainable_variables}
+        snapshots.append({path: np.array(value) for path, value in values.items() if not path.endswith("key/bias")})
+
+    compile_model(pretrained, options(epochs=4, steps_per_epoch=2, warmup_steps=0, backbone_scale=1.0))
+    images = random_images(4, 16, 16, 3)
+    callbacks = [GradualUnfreezing(1, 2), keras.callbacks.LambdaCallback(on_epoch_end=snapshot)]
+    pretrained.fit(images, images, batch_size=2, epochs=4, verbose=0, callbacks=callbacks)
+    moved = [
+        {depths[path] for path in before if not np.array_equal(before[path], after[path])}
+        for before, after in itertools.pairwise(snapshots)
+    ]
+    assert moved == [{2}, {1, 2}, {0, 1, 2}]
+    run(tmp_path, pretrained)  # `train` adds the callback itself
+
+
+def test_layer_wise_decay_and_the_backbones_rate_reach_the_optimizer():
+    pretrained = models.PretrainedViTReconstructor(tiny_backbone(), latent_dim=5, strategy="llrd:0.5", decoder="linear")
+    compile_model(pretrained, options(epochs=1, steps_per_epoch=8, backbone_scale=0.1, weight_decay=1.0))
+    optimizer = pretrained.optimizer
+    assert (optimizer.scale, optimizer.decay, max(optimizer.depths.values())) == (0.1, 0.5, 3)
+    decayed = [v.path for v in pretrained.trainable_variables if optimizer._use_weight_decay(v)]
+    assert decayed and not set(decayed) & set(pretrained.variable_depths())
