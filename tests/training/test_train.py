@@ -11,6 +11,9 @@ from models.tiny_backbones import tiny_backbone
 
 from keras_recon import models
 from keras_recon.callbacks import Diverged, GradualUnfreezing
+from keras_recon.training.compile import compile_model
+from keras_recon.training.options import TrainingOptions
+from keras_recon.utils.run import Run
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 OPTIONS = {"learning_rate": 1e-3, "warmup_steps": 2, "loss": "mse", "weight_decay": 0.0, "ema_momentum": 0.0}
