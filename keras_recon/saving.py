@@ -67,7 +67,7 @@ def _read(path):
             members = archive.infolist()
             names = sorted(member.filename for member in members)
             if names != [*MEMBERS] or any(stat.S_ISLNK(member.external_attr >> 16) for member in members):
-                raise ValueError(f"it must hold the files {', '.join(MEMBERS)} alone, each once (it has {names[:9]})")
+                raise ValueError(f"it must hold only the files {', '.join(MEMBERS)}, each once (it has {names[:9]})")
             sizes = {member.filename: member.file_size for member in members}
             # A compressed member may unpack to more than it says. Keras compresses none.
             stored = all(m.compress_type == zipfile.ZIP_STORED and m.compress_size == m.file_size for m in members)

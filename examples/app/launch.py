@@ -119,8 +119,9 @@ def _train(system: System, config: RunConfig, resume: bool, made: list):
         inner = isinstance(error, tf.errors.OpError) and re.search("ValueError: (.+)", str(error))
         text = f"error: {inner[1] if inner else error}"
         started = run.log.exists() and run.log.stat().st_size
-        if started and isinstance(error, Diverged):
-            text += f"; to go on at a lower learning rate: {_resume_command(config)} --on-divergence rollback"
+        if isinstance(error, Diverged):
+            text += f"; to go on at a lower rate: {_resume_command(config)} --on-divergence rollback" * bool(started)
+            text += f"; the --learning-rate of {config.learning_rate:g} may be too high" * (not started)
         if not started and run.folder in made:  # no epoch to go on from
             for folder in made:
                 shutil.rmtree(folder, ignore_errors=True)

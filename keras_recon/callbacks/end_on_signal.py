@@ -18,7 +18,7 @@ class Interrupted(Exception):
 
 
 class EndOnSignal(keras.callbacks.Callback):
-    """Ends a training at SIGTERM (a preemption) or SIGINT (Ctrl-C): after the running step, with a backup.
+    """Ends a training at SIGTERM (a preemption) or SIGINT (Ctrl-C) with a backup, after the running step or validation.
 
     A context manager around `fit`, which then raises `Interrupted`. A second signal acts as it would have without
     this. Outside of the main thread, where Python takes no signals, nothing changes.
@@ -47,6 +47,12 @@ class EndOnSignal(keras.callbacks.Callback):
         self.__exit__()
 
     def on_train_batch_end(self, batch, logs=None):
+        self._end_if_received()
+
+    def on_epoch_end(self, epoch, logs=None):  # one that came during the validation
+        self._end_if_received()
+
+    def _end_if_received(self):
         if self._received:
             self.backup.save()
             raise Interrupted(self._received, self.backup.steps)

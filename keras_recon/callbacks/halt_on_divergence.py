@@ -10,11 +10,11 @@ LEAST_LOSS = 1e-6  # 60 dB: from there, a hundred times as much is no explosion 
 
 
 class Diverged(RuntimeError):
-    """The training loss is no number any more, or exploded."""
+    """The training loss is NaN or infinite, or exploded."""
 
 
 class HaltOnDivergence(keras.callbacks.Callback):
-    """Raises `Diverged` where the mean loss of an epoch is no number, or rises a hundredfold above its lowest value.
+    """Raises `Diverged` where the mean loss of an epoch is NaN or infinite, or rises a hundredfold above its lowest value.
 
     Like `keras.callbacks.TerminateOnNaN`, but it says what diverged and where, and sees explosions too.
 
@@ -31,8 +31,9 @@ class HaltOnDivergence(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         loss = float(logs["loss"])
-        if not loss <= EXPLOSION * self._lowest:  # nor if it is no number
+        if not loss <= EXPLOSION * self._lowest:  # nor if it is NaN
             step = self.backup.steps
             epoch = (step - 1) // self.backup.steps_per_epoch + 1
-            raise Diverged(f"the loss came to {loss:g} in step {step}, epoch {epoch}, of {', '.join(self.names(step))}")
+            names = ", ".join(self.names(step))
+            raise Diverged(f"the training diverged: the loss came to {loss:g} in step {step}, epoch {epoch}, of {names}")
         self._lowest = max(LEAST_LOSS, min(self._lowest, loss))

@@ -3,25 +3,36 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
+from PIL import Image, ImageDraw, ImageFont
 
-ERROR_GAIN = 5.0
+from keras_recon.callbacks.throughput import SPEED
+
+ERROR_GAIN = 5
+LEAST_WIDTH = 128  # pixels of a column of images: smaller ones are enlarged, or their heading would not fit
+HEADING = 24  # pixels
+# Where a run's files are, and what it does about errors, tells nothing of how good it is.
+NO_HPARAMS = ("run_name", "data_dir", "saved_models", "logs", "on_bad_image", "on_divergence")
 
 
 class RunSummary(keras.callbacks.Callback):
-    """Writes what a run is and what it sees to TensorBoard; needs TensorFlow.
+    """Writes a run to TensorBoard, as one entry of its list of runs; needs TensorFlow.
 
-    The configuration as text and in the HParams tab, a grid of validation images (clean, degraded where that differs,
-    reconstruction, error five times enlarged) after every epoch.
+    After every epoch the curves, `loss/training`, `loss/validation` and so on, behind them `training/images_per_second`
+    and the like, and a grid of validation images: original, degraded where that differs, reconstruction, and error five
+    times enlarged. The configuration stands under Text, its settings that can matter under HParams. A resumed run goes
+    on in the same entry.
 
     Args:
         log_dir: the run's folder.
+        name: of the run.
         config: settings by name.
         images: (degraded, clean), a few validation images, arrays in [0, 1].
     """
 
-    def __init__(self, log_dir: Path, config: dict, images: tuple[np.ndarray, np.ndarray]):
+    def __init__(self, log_dir: Path, name: str, config: dict, images: tuple[np.ndarray, np.ndarray]):
         super().__init__()
-        self.log_dir = str(log_dir)
+        self.log_dir = log_dir
+        self.name = name
         self.config = config
         self.images = images
 
@@ -29,41 +40,93 @@ class RunSummary(keras.callbacks.Callback):
         import tensorflow as tf
         from tensorboard.plugins.hparams import api as hp
 
-        self._tf = tf
-        self._writer = tf.summary.create_file_writer(self.log_dir)
-        given = {key: value for key, value in self.config.items() if value is not None}
-        hparams = {key: v if isinstance(v, (bool, int, float, str)) else str(v) for key, v in given.items()}
-        rows = "".join(f"\n| {key} | {value} |" for key, value in hparams.items())
-        with self._writer.as_default():
-            hp.hparams_config(
-                hparams=[hp.HParam(key) for key in hparams],
-                metrics=[
-                    hp.Metric("final/psnr", display_name="PSNR (dB)"),
-                    hp.Metric("final/ssim", display_name="SSIM"),
-                ],
-            )
-            hp.hparams(hparams, trial_id=str(self.config.get("run_name", self.log_dir)))  # what the table shows
-            tf.summary.text("configuration", f"| setting | value |\n|---|---|{rows}", step=0)
+        self._summary = tf.summary
+        self._writer = tf.summary.create_file_writer(str(self.log_dir))
+        rows = "".join(f"\n| {key} | {value} |" for key, value in self.config.items() if value is not None)
+        with self._writer.as_default(step=0):
+            # Without a list of columns in `hp.hparams_config`, of which TensorBoard takes that of any one run, it shows
+            # the columns of all runs, those that differ before the others.
+            hp.hparams(self._hparams(), trial_id=self.name)
+            tf.summary.text("configuration", f"| setting | value |\n|---|---|{rows}")
+            tf.summary.experimental.write_raw_pb(_overlays())
+
+    def _hparams(self) -> dict:
+        # Five columns are shown unasked, in alphabetical order. What only one run has is not taken to differ: "none".
+        degradation = self.config.get("degradation") or "none"
+        settings = {**self.config, "architecture": type(self.model).__name__, "degradation": degradation}
+        return {
+            key: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for key, value in settings.items()
+            if value is not None and key not in NO_HPARAMS
+        }
 
     def on_epoch_end(self, epoch, logs=None):
         degraded, clean = self.images
         outputs = ops.convert_to_numpy(self.model(degraded, training=False))
-        columns = [clean, outputs, np.clip(ERROR_GAIN * np.abs(clean - outputs), 0, 1)]
-        if not np.array_equal(degraded, clean):
-            columns.insert(1, degraded)
-        grid = np.concatenate([np.concatenate(list(column), axis=0) for column in columns], axis=1)
-        channels = 3 if grid.shape[-1] >= 3 else 1
-        with self._writer.as_default():
-            self._tf.summary.image("reconstructions", grid[None, ..., :channels], step=epoch)
+        columns = {"original": clean, "degraded": degraded, "reconstruction": outputs}
+        if np.array_equal(degraded, clean):
+            del columns["degraded"]
+        columns[f"error x{ERROR_GAIN}"] = ERROR_GAIN * np.abs(clean - outputs)
+        rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        with self._writer.as_default(step=epoch):
+            for name, value in (logs or {}).items():
+                self._summary.scalar(_tag(name), value)
+            self._summary.scalar("training/learning_rate", rate)
+            self._summary.image("validation/reconstructions", _grid(columns)[None])
+        self._writer.flush()
 
     def on_train_end(self, logs=None):
         self._writer.close()
 
 
-def log_final(log_dir: Path, scores: dict[str, float]):
-    """Write a finished run's scores to TensorBoard, where the HParams tab sorts runs by them; needs TensorFlow."""
+def log_final(log_dir: Path, scores: dict[str, float], pca: dict[str, float], epochs: int):
+    """Write a finished run's scores, and those of PCA, to TensorBoard as lines across its epochs; needs TensorFlow.
+
+    HParams shows the last value of each curve, in alphabetical order: `final/psnr` and `final/ssim` first.
+    """
     import tensorflow as tf
 
+    lines = {f"final/{name}": value for name, value in scores.items()}
+    lines |= {f"{name}/pca": value for name, value in pca.items()}
     with tf.summary.create_file_writer(str(log_dir)).as_default():
-        for name, value in scores.items():
-            tf.summary.scalar(f"final/{name}", value, step=0)
+        for tag, value in lines.items():
+            for step in sorted({0, epochs - 1}):
+                tf.summary.scalar(tag, value, step=step)
+
+
+def _tag(name: str) -> str:
+    """TensorBoard's tag of what Keras logs: it groups by what stands before the `/`, in alphabetical order."""
+    if name in SPEED:
+        return f"training/{name}"
+    part = "validation" if name.startswith("val_") else "training"
+    return f"{name.removeprefix('val_')}/{part}"
+
+
+def _overlays() -> bytes:
+    """The page Custom Scalars: charts with training, validation and PCA in one."""
+    from tensorboard.plugins.custom_scalar import layout_pb2, summary
+
+    charts = [
+        layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[f"{name}/"]))
+        for name, title in (("psnr", "PSNR (dB)"), ("ssim", "SSIM"), ("loss", "loss"))
+    ]
+    category = layout_pb2.Category(title="training, validation and PCA", chart=charts)
+    return summary.pb(layout_pb2.Layout(category=[category])).SerializeToString()
+
+
+def _grid(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Columns of images (images, height, width, channels) in [0, 1] under their titles, uint8 (height, width, 1 or 3)."""
+    picture = np.concatenate([np.concatenate(list(images)) for images in columns.values()], axis=1)
+    picture = picture[..., : 3 if picture.shape[-1] >= 3 else 1]
+    picture = np.rint(255 * np.clip(picture, 0, 1)).astype("uint8")
+    scale = -(-LEAST_WIDTH * len(columns) // picture.shape[1])
+    picture = np.pad(
+        picture.repeat(scale, axis=0).repeat(scale, axis=1), ((HEADING, 0), (0, 0), (0, 0)), constant_values=255
+    )
+    heading = Image.new("L", (picture.shape[1], HEADING), "white")
+    width = picture.shape[1] / len(columns)
+    for index, title in enumerate(columns):
+        position = ((index + 0.5) * width, HEADING / 2)
+        ImageDraw.Draw(heading).text(position, title, "black", ImageFont.load_default(15), anchor="mm")
+    picture[:HEADING] = np.asarray(heading)[..., None]
+    return picture

@@ -2,6 +2,8 @@ import time
 
 import keras
 
+SPEED = ("seconds", "images_per_second")  # what it adds to the logs
+
 
 class Throughput(keras.callbacks.Callback):
     """Adds to an epoch's logs its `seconds` in all and its training's `images_per_second` after the first step."""

@@ -25,7 +25,7 @@ def reconstruct(
         model: takes tiles of `model.image_shape`. `for_image_shape` gives some models other tiles.
         image: (height, width, channels) from 1x1 pixels on; uint8, uint16, or float with black at 0 and white at 1,
             which noise may exceed. A model of 3 channels sees gray as three equal ones, and their mean is returned; a
-            model of 1 channel is applied to each channel alone.
+            model of 1 channel is applied to each channel by itself.
         overlap: of neighbouring tiles in pixels, see `tile_overlaps`.
         batch_size: tiles per call of the model. The last batch is filled up, and images of fewer tiles take the next
             power of two, so that the model is traced for few sizes.

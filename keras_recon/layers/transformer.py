@@ -124,7 +124,7 @@ class Transformer(keras.layers.Layer):
 
     Maps a grid of vectors (batch, rows, columns, values) to (batch, rows, columns, hidden_dim). Attention heads start
     at looking at neighbours, see `LocalAttention`. With `visible`, the indices (batch, num_visible) of some positions
-    of each grid, the blocks see those alone, and the result is (batch, num_visible, hidden_dim).
+    of each grid, the blocks see only those, and the result is (batch, num_visible, hidden_dim).
 
     Args:
         num_layers: number of blocks; stochastic depth grows linearly over them, from 0 to `drop_path_rate`.

@@ -110,7 +110,7 @@ def reshape_backbone(backbone: keras.Model, image_shape: tuple[int, int, int]) -
     grids = [(shape[0] // side, shape[1] // side) for shape in (backbone.image_shape, image_shape)]
     for old, new in zip(backbone.weights, reshaped.weights):
         value = keras.ops.convert_to_numpy(old)
-        if "int" in old.dtype:  # numbers of positions
+        if "int" in old.dtype:  # indices of positions
             continue
         if old.shape != new.shape and len(old.shape) == 4:
             value = adapt_channels(value, image_shape[-1], axis=2, keep_sum=True)

@@ -72,7 +72,7 @@ def apply_strategy(backbone: keras.Model, strategy: str, depth: int):
 
 
 def variable_depths(backbone: keras.Model, depth: int) -> dict[str, int]:
-    """Depth by path of the variables up to block `depth`: 0 before the blocks, then the number of the block from 1."""
+    """Depth by path of the variables up to block `depth`: 0 before the blocks, then the index of the block, from 1."""
     stem, blocks = backbone_parts(backbone)
     groups = [[v for layer in stem for v in layer.variables], *(block.variables for block in blocks[:depth])]
     return {variable.path: depth for depth, variables in enumerate(groups) for variable in variables}

@@ -6,7 +6,7 @@ from keras_recon.ops import patchify
 
 @keras.saving.register_keras_serializable("keras_recon")
 class LinearReconstructor(Reconstructor):
-    """The linear path alone: PCA of patches after `adapt`. The baseline at the same number of latent values.
+    """Only the linear path: PCA of patches after `adapt`. The baseline at the same number of latent values.
 
     Args:
         image_shape: (height, width, channels).

@@ -12,7 +12,7 @@ class MaskedReconstructor(Reconstructor):
 
         images -> visible patches -> encoder -> head -> latents, mask tokens between -> decoder -> hidden patches
 
-    The encoder runs on the visible patches alone. The decoder finds one trained token in place of the hidden ones'
+    The encoder runs only on the visible patches. The decoder finds one trained token in place of the hidden ones'
     latents. Visible patches of the output are the input's own, so that any loss is one of the hidden patches. In
     training each image draws its own mask; in inference one fixed mask hides the same patches of every image. Without a
     `mask_ratio` nothing of this happens.

@@ -5,15 +5,21 @@ import keras
 from keras_recon.layers import Transformer, TransformerDecoder
 from keras_recon.models.masked import MaskedReconstructor
 
-SIZES = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
-# SIZES, then the same four of the decoder. From "tiny" on, the encoders are those of "Training data-efficient image
-# transformers" (Touvron et al., 2021) and of ViT.
-VARIANTS = {
-    "micro": (4, 4, 128, 256, 2, 4, 128, 256),
-    "tiny": (12, 3, 192, 768, 4, 3, 192, 768),
-    "small": (12, 6, 384, 1536, 4, 6, 384, 1536),
-    "base": (12, 12, 768, 3072, 8, 16, 512, 2048),
-    "large": (24, 16, 1024, 4096, 8, 16, 512, 2048),
+# From "tiny" on, those of "Training data-efficient image transformers" (Touvron et al., 2021) and of ViT.
+ENCODERS = {
+    "micro": {"num_layers": 4, "num_heads": 4, "hidden_dim": 128, "mlp_dim": 256},
+    "tiny": {"num_layers": 12, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768},
+    "small": {"num_layers": 12, "num_heads": 6, "hidden_dim": 384, "mlp_dim": 1536},
+    "base": {"num_layers": 12, "num_heads": 12, "hidden_dim": 768, "mlp_dim": 3072},
+    "large": {"num_layers": 24, "num_heads": 16, "hidden_dim": 1024, "mlp_dim": 4096},
+}
+LARGE_DECODER = {"num_layers": 8, "num_heads": 16, "hidden_dim": 512, "mlp_dim": 2048}
+DECODERS = {
+    "micro": {**ENCODERS["micro"], "num_layers": 2},
+    "tiny": {**ENCODERS["tiny"], "num_layers": 4},
+    "small": {**ENCODERS["small"], "num_layers": 4},
+    "base": LARGE_DECODER,
+    "large": LARGE_DECODER,
 }
 
 
@@ -45,7 +51,8 @@ class ViTReconstructor(MaskedReconstructor):
     """
 
     variants: typing.ClassVar = {
-        name: dict(zip((*SIZES, *(f"decoder_{size}" for size in SIZES)), sizes)) for name, sizes in VARIANTS.items()
+        name: {**sizes, **{f"decoder_{size}": value for size, value in DECODERS[name].items()}}
+        for name, sizes in ENCODERS.items()
     }
 
     def __init__(

@@ -25,7 +25,7 @@ def normalize_patches(images, patch_size: int):
 
 
 def denormalize_patches(normalized, images, patch_mask, patch_size: int):
-    """Images from normalised ones, with means and standard deviations of the visible patches of `images` alone.
+    """Images from normalised ones, with means and standard deviations of the visible patches of `images` only.
 
     Those of a hidden patch are averages of the visible patches', weighted by 1 / distance^4 ("A two-dimensional
     interpolation function for irregularly-spaced data", Shepard, 1968).

@@ -53,7 +53,7 @@ def start(text: str) -> Distribution:
     kind, _, parts = text.partition(":")
     backend = keras.backend.backend()
     if kind == "model" and backend != "jax":
-        raise ValueError(f"`distribute` may be 'model:N' under jax alone. Received: distribute={text!r}")
+        raise ValueError(f"`distribute` may be 'model:N' under jax only. Received: distribute={text!r}")
     if text == "none":
         return ALONE
     if backend == "jax":

@@ -145,7 +145,7 @@ def _logging(model: Reconstructor, run: Run, options: TrainingOptions, validatio
         *([GradualUnfreezing(int(number), max(model.feature_layers))] if strategy == "gradual" else []),
         *([SwapEMAWeights()] if options.ema_momentum else []),  # before the callbacks that draw and save
         ProgressBar(),
-        RunSummary(run.log_dir, run.config, (model.visible_part(degraded), clean)),
+        RunSummary(run.log_dir, run.name, run.config, (model.visible_part(degraded), clean)),
         keras.callbacks.ModelCheckpoint(
             run.best_weights,
             monitor="val_psnr",

@@ -14,7 +14,7 @@ def test_alone_is_a_run_as_ever():
 
 @pytest.mark.parametrize(
     "text, message",
-    [("model:2", "devices.*model:2" if keras.backend.backend() == "jax" else "under jax alone")]
+    [("model:2", "devices.*model:2" if keras.backend.backend() == "jax" else "under jax only")]
     + [("data", "needs a process for each device")] * (keras.backend.backend() == "torch"),
 )
 def test_what_a_backend_has_not_is_said(text, message):
