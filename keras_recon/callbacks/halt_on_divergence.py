@@ -14,7 +14,7 @@ class Diverged(RuntimeError):
 
 
 class HaltOnDivergence(keras.callbacks.Callback):
-    """Raises `Diverged` where the mean loss of an epoch is NaN or infinite, or rises a hundredfold above its lowest value.
+    """Raises `Diverged` where the mean loss of an epoch is NaN or infinite, or a hundred times its lowest.
 
     Like `keras.callbacks.TerminateOnNaN`, but it says what diverged and where, and sees explosions too.
 
@@ -35,5 +35,7 @@ class HaltOnDivergence(keras.callbacks.Callback):
             step = self.backup.steps
             epoch = (step - 1) // self.backup.steps_per_epoch + 1
             names = ", ".join(self.names(step))
-            raise Diverged(f"the training diverged: the loss came to {loss:g} in step {step}, epoch {epoch}, of {names}")
+            raise Diverged(
+                f"the training diverged: the loss came to {loss:g} in step {step}, epoch {epoch}, of {names}"
+            )
         self._lowest = max(LEAST_LOSS, min(self._lowest, loss))

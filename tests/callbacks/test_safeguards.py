@@ -92,6 +92,24 @@ def test_a_restored_run_ends_with_the_same_weights(tmp_path, ema, number):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_signal_during_the_last_validation_ends_the_run_behind_it(tmp_path):
+    class Validating(keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    model, backup = compiled(), TrainingBackup(tmp_path, STEPS)
+    with pytest.raises(Interrupted, match="SIGTERM after 4 steps"), EndOnSignal(backup) as end:
+        model.fit(
+            IMAGES,
+            IMAGES,
+            batch_size=4,
+            verbose=0,
+            validation_data=(IMAGES, IMAGES),
+            callbacks=[Validating(), backup, end],
+        )
+    assert (tmp_path / "step-4.weights.h5").exists()
+
+
 def test_nothing_to_restore(tmp_path):
     backup = TrainingBackup(tmp_path / "missing", STEPS)
     assert not backup.restore(compiled()) and backup.steps == 0
@@ -122,7 +140,9 @@ def test_what_diverges_is_named_before_it_is_saved(tmp_path, value):
     model = compiled()
     backup = TrainingBackup(tmp_path, STEPS)
     halt = HaltOnDivergence(backup, lambda step: [f"photo {step}", "another"])
-    with pytest.raises(Diverged, match=r"the loss came to \S+ in step 3, epoch 1, of photo 3, another"):
+    with pytest.raises(
+        Diverged, match=r"diverged: the loss came to \S+ in step 3, epoch 1, of photo 3, another"
+    ):
         model.fit(images, images, batch_size=4, shuffle=False, verbose=0, callbacks=[backup, halt])
     assert [p.name for p in tmp_path.iterdir()] == ["step-0.weights.h5"]
 

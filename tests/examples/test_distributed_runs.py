@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from examples.tiny_runs import tiny
 
 from keras_recon import load_model
 
@@ -19,8 +20,7 @@ PROCESS = Path(__file__).with_name("distributed_run.py")
 
 def start(folder, name, *more, script="train_vit", devices=1, environment=None):
     """Begin a run; the rates below are low, as Adam turns the rounding of tiny gradients into whole steps."""
-    folders = ["--saved-models", folder / "models", "--logs", folder / "runs", "--run-name", name]
-    command = [sys.executable, PROCESS, script, devices, "--smoke", *folders, *more]
+    command = [sys.executable, PROCESS, script, devices, *tiny(script.removeprefix("train_"), folder, name, *more)]
     return subprocess.Popen(
         list(map(str, command)),
         env={**os.environ, "KERAS_BACKEND": BACKEND, **(environment or {})},

@@ -4,9 +4,9 @@ import shlex
 import keras
 import pretrain_mae
 import pytest
-import train_pretrained
 from app.settings import parse
-from examples.test_train_vit import arguments
+from app.systems import PretrainedConfig
+from examples.tiny_runs import tiny
 from PIL import Image
 
 from keras_recon.models import PretrainedViTReconstructor
@@ -15,7 +15,7 @@ pytest.importorskip("tensorflow", reason="the data pipeline and the logs need Te
 
 
 def test_a_run_leaves_a_preset_and_the_command_that_trains_on_with_it(tmp_path, capsys):
-    pretrain_mae.main(arguments(tmp_path, "mae", "--linear-path"))  # six steps from the mean patch, not from noise
+    pretrain_mae.main(tiny("vit", tmp_path, "mae", "--linear-path"))  # six steps from the mean patch, not from noise
     run = tmp_path / "models" / "mae"
     results, protocol = (json.loads((run / "metrics.json").read_text())[key] for key in ("results", "protocol"))
     assert results.keys() == {"model", "mean"}
@@ -29,18 +29,18 @@ def test_a_run_leaves_a_preset_and_the_command_that_trains_on_with_it(tmp_path, 
     command = capsys.readouterr().out.splitlines()[-1]
     script, *flags = shlex.split(command)[1:]
     assert script == "examples/train_pretrained.py"
-    config, _ = parse(train_pretrained.PretrainedConfig, flags, "pretrained", {}, "")
+    config, _ = parse(PretrainedConfig, flags, "pretrained", "")
     model = PretrainedViTReconstructor.from_preset(**config.model_options())
     assert model.image_shape == (16, 16, 3) and model.mean == (0.5,) * 3 and model.std == (0.25,) * 3
 
 
 def test_another_process_than_the_first_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "1")
-    pretrain_mae.main(arguments(tmp_path, "mae"))
+    pretrain_mae.main(tiny("vit", tmp_path, "mae"))
     assert not (tmp_path / "models").exists() and "backbone" not in capsys.readouterr().out
 
 
 def test_a_ratio_that_hides_all_is_refused_at_once(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        pretrain_mae.main(arguments(tmp_path, "all", "--mask-ratio", "1"))
+        pretrain_mae.main(tiny("vit", tmp_path, "all", "--mask-ratio", "1"))
     assert "--mask-ratio must be from 0 to below 1" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import json
 import keras
 import pytest
 import train_autoencoder
-from examples.test_train_vit import arguments
+from examples.tiny_runs import tiny
 
 from keras_recon.models import ConvAutoencoder
 
@@ -11,7 +11,7 @@ pytest.importorskip("tensorflow", reason="the data pipeline and the logs need Te
 
 
 def test_a_smoke_run(tmp_path):
-    train_autoencoder.main(arguments(tmp_path, "smoke"))
+    train_autoencoder.main(tiny("autoencoder", tmp_path, "smoke"))
     run = tmp_path / "models" / "smoke"
     results = json.loads((run / "metrics.json").read_text())["results"]
     # Six steps are no training, but must not throw PCA's start away.
@@ -22,14 +22,14 @@ def test_a_smoke_run(tmp_path):
 
 def test_a_degradation_that_is_none_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
-        train_autoencoder.main(arguments(tmp_path, "wrong", "--degradation", "nois:25"))
+        train_autoencoder.main(tiny("autoencoder", tmp_path, "wrong", "--degradation", "nois:25"))
     assert exit_.value.code == 2
     assert capsys.readouterr().err.endswith("joined by '+'. Received: degradation='nois:25'\n")
 
 
 def test_filters_that_are_no_numbers_are_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        train_autoencoder.main(arguments(tmp_path, "wrong", "--filters", "8;8"))
+        train_autoencoder.main(tiny("autoencoder", tmp_path, "wrong", "--filters", "8;8"))
     assert "filters='8;8'" in capsys.readouterr().err
 
 
@@ -38,4 +38,4 @@ def test_help_names_the_default_variants_sizes(capsys):
         train_autoencoder.main(["--help"])
     words = " ".join(capsys.readouterr().out.split())
     assert ConvAutoencoder.variants["micro"] == {"filters": (16, 64, 160), "num_blocks": 1}
-    assert "(micro: 16,64,160)" in words and "(micro: 1)" in words
+    assert "(16,64,160)" in words and "(micro: 1)" in words

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 import train_pretrained
-from contracts import random_images
-from examples.test_train_vit import arguments
+from contracts import outputs_of, random_images
+from examples.tiny_runs import tiny
 from models.tiny_backbones import save_as_hugging_face, tiny_backbone
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
@@ -21,7 +21,7 @@ def preset(tmp_path_factory):
 
 def test_a_smoke_run_resizes_a_preset_and_delivers_lora_merged(tmp_path, preset, capsys):
     more = ["--preset", preset, "--strategy", "lora:2", "--latent-dim", "5", "--feature-layers", "1,3"]
-    train_pretrained.main(arguments(tmp_path, "smoke", *more))
+    train_pretrained.main(tiny("pretrained", tmp_path, "smoke", *more))
     assert "strategy lora:2" in capsys.readouterr().out
     run = tmp_path / "models" / "smoke"
     results = json.loads((run / "metrics.json").read_text())["results"]
@@ -34,7 +34,7 @@ def test_a_smoke_run_resizes_a_preset_and_delivers_lora_merged(tmp_path, preset,
 
         images = random_images(2, 32, 32, 3)
         served = tf.saved_model.load(str(run / "savedmodel"))
-        np.testing.assert_allclose(served.serve(images), model.predict(images, verbose=0), atol=1e-5)
+        np.testing.assert_allclose(served.serve(images), outputs_of(model, images), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_smoke_run_resizes_a_preset_and_delivers_lora_merged(tmp_path, preset,
 )
 def test_mistakes_end_in_one_sentence_and_nothing_half_written(tmp_path, preset, capsys, more, message):
     with pytest.raises(SystemExit) as exit_:
-        train_pretrained.main(arguments(tmp_path, "wrong", "--preset", preset, *more))
+        train_pretrained.main(tiny("pretrained", tmp_path, "wrong", "--preset", preset, *more))
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "models" / "wrong").exists()
@@ -57,7 +57,7 @@ def test_mistakes_end_in_one_sentence_and_nothing_half_written(tmp_path, preset,
 def test_a_hub_out_of_reach_ends_in_one_sentence(tmp_path, hub):
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1", "KERAS_HOME": str(tmp_path / "keras")}
     caches = {"HF_HOME": str(tmp_path / "hf"), "KAGGLEHUB_CACHE": str(tmp_path / "kaggle")}
-    command = [sys.executable, train_pretrained.__file__, *arguments(tmp_path, "out", "--preset", hub)]
+    command = [sys.executable, train_pretrained.__file__, *tiny("pretrained", tmp_path, "out", "--preset", hub)]
     done = subprocess.run(command, env={**os.environ, **nowhere, **caches}, capture_output=True, text=True)
     assert done.returncode == 2
     sentence = done.stderr.splitlines()[-1]

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import pytest
 import train_vit
+from contracts import outputs_of
+from examples.tiny_runs import tiny, where
 from PIL import Image
 
 from keras_recon.models import ViTReconstructor
@@ -20,21 +22,8 @@ pytest.importorskip("tensorflow", reason="the data pipeline and the logs need Te
 SCRIPT = Path(train_vit.__file__)
 
 
-def arguments(folder, name, *more):
-    return [
-        "--smoke",
-        "--saved-models",
-        str(folder / "models"),
-        "--logs",
-        str(folder / "runs"),
-        "--run-name",
-        name,
-        *more,
-    ]
-
-
 def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
-    train_vit.main(arguments(tmp_path, "smoke"))
+    train_vit.main(["--smoke", *where(tmp_path, "smoke")])
     run = tmp_path / "models" / "smoke"
     expected = {"model.keras", "parity.json", "config.json", "metrics.json", "reconstructions.png", "log.csv"}
     if keras.backend.backend() != "torch":
@@ -50,7 +39,7 @@ def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "compression" in printed and str(run / "model.keras") in printed
     images = np.random.default_rng(0).random((2, 64, 64, 3), "float32")
-    outputs = keras.saving.load_model(run / "model.keras").predict(images, verbose=0)
+    outputs = outputs_of(keras.saving.load_model(run / "model.keras"), images)
     savedmodel = run / "savedmodel"
     if keras.backend.backend() == "torch":  # the printed command must do what it says
         savedmodel = run / "export" / "savedmodel"
@@ -81,7 +70,7 @@ def test_a_run_that_fails_says_why_and_leaves_its_name_free(tmp_path, capsys, mo
         Image.new("RGB", (16, 16)).save(Path("photos", part, "b.png"))
     Path("photos/train/a.png").write_text("no image")
     with pytest.raises(SystemExit) as exit_:
-        train_vit.main(arguments(tmp_path, "wrong", *more))
+        train_vit.main(tiny("vit", tmp_path, "wrong", *more))
     assert exit_.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ") and message in last
@@ -95,7 +84,7 @@ def test_a_failure_after_an_epoch_leaves_what_resumes(tmp_path, monkeypatch):
 
     monkeypatch.setattr("app.launch.train", train)
     with pytest.raises(SystemExit):
-        train_vit.main(arguments(tmp_path, "late"))
+        train_vit.main(tiny("vit", tmp_path, "late"))
     assert (tmp_path / "models" / "late" / "config.json").exists()
 
 
@@ -104,7 +93,7 @@ def test_a_folder_that_was_there_before_a_failure_stays(tmp_path):
     notes.parent.mkdir(parents=True)
     notes.touch()
     with pytest.raises(SystemExit):
-        train_vit.main(arguments(tmp_path, "wrong", "--loss", "huber"))
+        train_vit.main(tiny("vit", tmp_path, "wrong", "--loss", "huber"))
     assert notes.exists()
 
 
@@ -119,7 +108,7 @@ def test_help_names_the_default_variants_sizes(capsys):
 @pytest.mark.slow
 def test_the_default_recipe_keeps_the_start_at_pca(tmp_path):
     options = ["--epochs", "1", "--steps-per-epoch", "100", "--warmup-steps", "99"]  # the first epoch of the default
-    train_vit.main([*arguments(tmp_path, "one")[1:], *options])
+    train_vit.main([*where(tmp_path, "one"), *options])
     run = tmp_path / "models" / "one"
     pca = json.loads((run / "metrics.json").read_text())["results"]["pca"]["psnr"]
     with open(run / "log.csv", newline="") as file:
@@ -133,7 +122,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def start(name, *more):
-        command = [sys.executable, SCRIPT, *arguments(tmp_path, name, *more)]
+        command = [sys.executable, SCRIPT, *tiny("vit", tmp_path, name, *more)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
     assert start("whole", *settings).wait() == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from contracts import random_images
+from contracts import outputs_of, random_images
 from keras import ops
 from models.test_vit import TINY
 from models.tiny_backbones import tiny_backbone
@@ -59,7 +59,7 @@ def png(photo):
 def test_every_signature_serves_the_same_without_keras(tmp_path, model):
     pytest.importorskip("tensorflow")
     latents = ops.convert_to_numpy(model.encode(IMAGES))
-    outputs = model.predict(IMAGES, verbose=0)
+    outputs = outputs_of(model, IMAGES)
     photos = [(random_images(2, *size, 3) * 255).astype("uint8") for size in ((1, 1), (16, 16), (37, 21))]
     given = {"serving_default": IMAGES, "encode": IMAGES, "decode": latents}
     given |= {f"reconstruct_uint8/{i}": batch for i, batch in enumerate(photos)}
@@ -171,7 +171,7 @@ def test_onnx_and_litert_take_any_batch(tmp_path, name):
     for format in formats:
         run = parity.LOADERS[format](tmp_path / export.FORMATS[format].file)
         for batch in (IMAGES[:1], np.concatenate([IMAGES, IMAGES])):
-            np.testing.assert_allclose(run(batch), model.predict(batch, verbose=0), atol=2e-5)
+            np.testing.assert_allclose(run(batch), outputs_of(model, batch), atol=2e-5)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow writes every format")
@@ -191,5 +191,5 @@ def test_the_saved_model_is_the_model_without_its_optimizer(tmp_path, model):
     export_model(model, tmp_path, ["keras"], IMAGES)
     model.save(tmp_path / "with_optimizer.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(outputs_of(loaded, IMAGES), outputs_of(model, IMAGES), atol=1e-6)
     assert (tmp_path / "model.keras").stat().st_size < 0.7 * (tmp_path / "with_optimizer.keras").stat().st_size

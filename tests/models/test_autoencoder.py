@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import skimage.data
-from contracts import check_model, random_images
+from contracts import check_model, outputs_of, random_images
 from keras import ops
 from models.test_vit import TINY as TINY_VIT
 
@@ -31,7 +31,7 @@ def test_after_adapt_it_equals_pca():
     pca = LinearReconstructor(**{name: TINY_VIT[name] for name in ("image_shape", "patch_size", "latent_dim")})
     for each in (model, pca):
         each.adapt(images)
-    np.testing.assert_allclose(model.predict(images, verbose=0), pca.predict(images, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(outputs_of(model, images), outputs_of(pca, images), atol=1e-5)
 
 
 def photo_crops():
@@ -47,10 +47,10 @@ def test_small_batches_train_to_what_inference_gives():
     images = photo_crops()
     model = ConvAutoencoder(**TINY)
     model.adapt(images)
-    start = psnr(model.predict(images, verbose=0), images)
+    start = psnr(outputs_of(model, images), images)
     model.compile(keras.optimizers.Adam(2e-3, epsilon=1e-10), "mse")
     model.fit(images, images, batch_size=4, epochs=3, verbose=0)
-    end = psnr(model.predict(images, verbose=0), images)
+    end = psnr(outputs_of(model, images), images)
     assert end > start + 0.1
     in_training = [ops.convert_to_numpy(model(images[i : i + 4], training=True)) for i in range(0, len(images), 4)]
     # Four images' own statistics are noise that inference is spared: it may be better, not worse.
@@ -68,7 +68,7 @@ def test_skips_are_counted_and_decode_refuses(tmp_path):
     model.fit(images, images, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(outputs_of(loaded, images), outputs_of(model, images), atol=1e-6)
 
 
 def test_variational_bottleneck_draws_in_training_and_adds_the_divergence():

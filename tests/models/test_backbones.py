@@ -8,7 +8,7 @@ import keras_hub
 import numpy as np
 import pytest
 import skimage.data
-from contracts import random_images
+from contracts import outputs_of, random_images
 from keras import ops
 from models.tiny_backbones import save_as_hugging_face, tiny_backbone
 
@@ -26,7 +26,7 @@ def test_both_layouts_of_a_local_preset_load_with_their_statistics(tmp_path):
     images = random_images(2, 16, 16, 3)
     for folder in folders:
         loaded = backbones.load_backbone(folder)
-        np.testing.assert_allclose(loaded.predict(images, verbose=0), backbone.predict(images, verbose=0), atol=1e-6)
+        np.testing.assert_allclose(outputs_of(loaded, images), outputs_of(backbone, images), atol=1e-6)
     assert backbones.load_mean_std(folders[1]) == IMAGENET
     with pytest.warns(UserWarning, match="no mean and std"):
         assert backbones.load_mean_std(folders[0]) == ((0.5,) * 3, (0.5,) * 3)
@@ -37,7 +37,7 @@ def test_both_layouts_of_a_local_preset_load_with_their_statistics(tmp_path):
     np.testing.assert_allclose(backbones.load_mean_std(folders[0]), IMAGENET, atol=1e-6)
     untrained = backbones.load_backbone(folders[0], load_weights=False)
     assert untrained.count_params() == backbone.count_params()
-    assert not np.allclose(untrained.predict(images, verbose=0), backbone.predict(images, verbose=0), atol=1e-2)
+    assert not np.allclose(outputs_of(untrained, images), outputs_of(backbone, images), atol=1e-2)
 
 
 def test_a_preset_that_cannot_be_had_is_named():
@@ -78,7 +78,7 @@ def test_outputs_are_those_of_hugging_face(weights, tmp_path):
     images = random_images(2, size, size, 3)
     np.save(tmp_path / "images.npy", images)
     expected = in_pytorch(HUGGING_FACE, tmp_path / "images.npy", folder, size)
-    outputs = backbones.load_backbone(str(folder)).predict(images, verbose=0)
+    outputs = outputs_of(backbones.load_backbone(str(folder)), images)
     np.testing.assert_allclose(outputs, expected, atol=1e-4)
 
 
@@ -93,7 +93,7 @@ def test_real_deit_weights():
         getattr(skimage.data, n)()[t : t + 224, :224] / 255 for n, t in (("brick", 0), ("brick", 256), ("grass", 0))
     ]
     images = (np.stack([np.stack([c] * 3, -1) for c in crops]) - IMAGENET[0]) / IMAGENET[1]
-    tokens = backbone.predict(images.astype("float32"), verbose=0)[:, 0]
+    tokens = outputs_of(backbone, images.astype("float32"))[:, 0]
     tokens /= np.linalg.norm(tokens, axis=-1, keepdims=True)
     assert tokens[0] @ tokens[1] > tokens[0] @ tokens[2] + 0.2
 
@@ -129,18 +129,16 @@ def test_reshaped_backbones_keep_what_fits(family):
         if old.shape == new.shape
     ]
     assert all(kept) and len(kept) >= len(backbone.weights) - 3
-    assert reshaped.predict(random_images(1, *shape), verbose=0).shape[-1] == 8
+    assert outputs_of(reshaped, random_images(1, *shape)).shape[-1] == 8
 
 
 def test_gray_and_more_channels():
     backbone = tiny_backbone()
     gray = random_images(2, 16, 16, 1)
     as_rgb = np.repeat(gray, 3, axis=-1)
-    expected = backbone.predict(as_rgb, verbose=0)
-    np.testing.assert_allclose(
-        backbones.reshape_backbone(backbone, (16, 16, 1)).predict(gray, verbose=0), expected, atol=1e-5
-    )
-    six = backbones.reshape_backbone(backbone, (16, 16, 6)).predict(np.repeat(gray, 6, axis=-1), verbose=0)
+    expected = outputs_of(backbone, as_rgb)
+    np.testing.assert_allclose(outputs_of(backbones.reshape_backbone(backbone, (16, 16, 1)), gray), expected, atol=1e-5)
+    six = outputs_of(backbones.reshape_backbone(backbone, (16, 16, 6)), np.repeat(gray, 6, axis=-1))
     np.testing.assert_allclose(six, expected, atol=1e-5)
     assert backbones.adapt_channels(np.array([0.1, 0.2, 0.6]), 4).tolist() == [0.1, 0.2, 0.6, 0.1]
     np.testing.assert_allclose(backbones.adapt_channels(np.array([0.1, 0.2, 0.6]), 1), [0.3])

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from contracts import POLICIES, check_training_step, random_images
+from contracts import POLICIES, check_training_step, outputs_of, random_images
 from keras import ops
 from models.test_vit import TINY
 
@@ -43,23 +43,23 @@ def test_contract(config, policies, tmp_path):
     model = noisy(ViTReconstructor.from_config(config))
     images = random_images(4, 16, 16, 3)
     assert model.num_visible == 4 and model.fixed_mask.sum() == 12
-    outputs = model.predict(images, verbose=0)
+    outputs = outputs_of(model, images)
     assert outputs.shape == images.shape and outputs.dtype == np.float32
     assert outputs.min() >= 0 and outputs.max() <= 1
-    np.testing.assert_array_equal(model.predict(images, verbose=0), outputs)
+    np.testing.assert_array_equal(outputs_of(model, images), outputs)
     hidden = np.broadcast_to(pixels(model.fixed_mask), images.shape)
     np.testing.assert_array_equal(outputs[~hidden], images[~hidden])
     assert np.abs(outputs - images)[hidden].min() < np.abs(outputs - images)[hidden].max()
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.get_config() == model.get_config()
-    np.testing.assert_allclose(loaded.predict(images, verbose=0), outputs, atol=1e-6)
+    np.testing.assert_allclose(outputs_of(loaded, images), outputs, atol=1e-6)
     for policy in policies:
         model = ViTReconstructor.from_config({**config, "dtype": policy})
         assert {layer.dtype_policy.name for layer in model.layers} <= {policy, "float32"}
         model.adapt(images)
         check_training_step(model, images)
-        assert np.isfinite(model.predict(images, verbose=0)).all()
+        assert np.isfinite(outputs_of(model, images)).all()
 
 
 def test_without_a_ratio_nothing_changes():
@@ -90,7 +90,7 @@ def test_hidden_pixels_change_nothing(config, hidden):
     ):
         np.testing.assert_array_equal(to_numpy(function(images)), to_numpy(function(other)))
     fixed = np.where(pixels(model.fixed_mask), np.float32(np.nan), images)
-    np.testing.assert_array_equal(model.predict(images, verbose=0), model.predict(fixed, verbose=0))
+    np.testing.assert_array_equal(outputs_of(model, images), outputs_of(model, fixed))
     shown = model.visible_part(images)
     np.testing.assert_array_equal(shown, np.where(pixels(model.fixed_mask), np.float32(0.5), images))
 
@@ -123,7 +123,7 @@ def test_it_starts_at_pca_where_visible_and_at_the_mean_patch_where_hidden():
         each.adapt(images)
     mask = random_masks(40, 12)
     mean = images.reshape(40, 4, 4, 4, 4, 3).mean((0, 1, 3), dtype="float64")  # (4, 4, 3), a patch
-    expected = np.where(pixels(mask), np.tile(mean, (4, 4, 1)), pca.predict(images, verbose=0))
+    expected = np.where(pixels(mask), np.tile(mean, (4, 4, 1)), outputs_of(pca, images))
     np.testing.assert_allclose(to_numpy(model.reconstruct_masked(images, mask)), expected, atol=1e-5)
     np.testing.assert_allclose(
         to_numpy(model(images, patch_mask=mask)), np.where(pixels(mask), expected, images), atol=1e-5

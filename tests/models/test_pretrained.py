@@ -3,7 +3,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from contracts import check_model, random_images
+from contracts import check_model, outputs_of, random_images
 from keras import ops
 from models.test_vit import TINY as TINY_VIT
 from models.tiny_backbones import tiny_backbone
@@ -46,13 +46,13 @@ def test_features_are_the_outputs_of_the_chosen_blocks():
     images = random_images(2, 16, 16, 3)
     model = tiny("dinov2", feature_layers=(0, 2, 3), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     pyramid = keras.Model(model.backbone.inputs, dict(model.backbone.pyramid_outputs))
-    outputs = pyramid.predict((images - model.mean) / np.array(model.std, "float32"), verbose=0)
+    outputs = outputs_of(pyramid, (images - model.mean) / np.array(model.std, "float32"))
     expected = [layer_norm(outputs[name])[:, 2:].reshape(2, 4, 4, 8) for name in ("stem", "stage2", "stage3")]
     features = ops.convert_to_numpy(model.features(images))
     np.testing.assert_allclose(features, np.concatenate(expected, axis=-1), atol=1e-4)
     # A ViT's output is its last block's behind a norm, here still with gamma 1 and beta 0.
     model = tiny("vit", feature_layers=(3,))
-    tokens = model.backbone.predict(2 * images - 1, verbose=0)[:, 1:]
+    tokens = outputs_of(model.backbone, 2 * images - 1)[:, 1:]
     np.testing.assert_allclose(ops.convert_to_numpy(model.features(images)), tokens.reshape(2, 4, 4, 8), atol=1e-4)
 
 
@@ -62,7 +62,7 @@ def test_after_adapt_it_equals_pca():
     pca = LinearReconstructor(**{name: TINY_VIT[name] for name in ("image_shape", "patch_size", "latent_dim")})
     for each in (model, pca):
         each.adapt(images)
-    np.testing.assert_allclose(model.predict(images, verbose=0), pca.predict(images, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(outputs_of(model, images), outputs_of(pca, images), atol=1e-5)
 
 
 BLOCK = r"transformer_block_%s/"
@@ -112,7 +112,7 @@ def test_the_right_weights_move_and_still_do_after_loading(strategy, tmp_path):
     assert not np.array_equal(start, ops.convert_to_numpy(head))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(outputs_of(loaded, images), outputs_of(model, images), atol=1e-6)
     assert loaded.trainable_report() == model.trainable_report()
     assert moved(loaded, images) - keys(model) == expected - keys(model)
 
@@ -124,7 +124,7 @@ def test_lora_merges_for_use_and_resumes_from_a_checkpoint(tmp_path):
     model = tiny(strategy="lora:2")
     model.adapt(images)
     moved(model, images)
-    outputs = model.predict(images, verbose=0)
+    outputs = outputs_of(model, images)
     model.save_weights(tmp_path / "checkpoint.weights.h5")
     resumed = PretrainedViTReconstructor.from_config(model.get_config())
     resumed.load_weights(tmp_path / "checkpoint.weights.h5")
@@ -132,7 +132,7 @@ def test_lora_merges_for_use_and_resumes_from_a_checkpoint(tmp_path):
         np.testing.assert_array_equal(a, b)
     export_model(model, tmp_path, ["keras"], images)
     merged = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(merged.predict(images, verbose=0), outputs, atol=1e-6)
+    np.testing.assert_allclose(outputs_of(merged, images), outputs, atol=1e-6)
     assert merged.strategy == "frozen" and not lora_variables(merged.backbone)
     assert any(np.abs(ops.convert_to_numpy(b)).max() > 0 for _, _, b in lora_variables(model.backbone))
 
@@ -146,9 +146,9 @@ def test_from_preset_fits_size_and_channels(tmp_path):
     assert model.latent_shape == (6, 6, 3) and model.mean == (0.5,)
     images = random_images(2, 24, 24, 1)
     model.adapt(images)
-    outputs = model.predict(images, verbose=0)
+    outputs = outputs_of(model, images)
     model.save(tmp_path / "model.keras")
-    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras").predict(images, verbose=0), outputs)
+    np.testing.assert_array_equal(outputs_of(keras.saving.load_model(tmp_path / "model.keras"), images), outputs)
 
 
 def test_the_report_counts_what_trains():

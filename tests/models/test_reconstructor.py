@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from contracts import random_images
+from contracts import outputs_of, random_images
 from keras import ops
 from models.test_vit import TINY
 
@@ -32,7 +32,7 @@ def test_adapt_to_pairs_undoes_what_is_linear():
     images = random_images(24, 16, 16, 3)
     model = LinearReconstructor((16, 16, 3), 4, 48)
     model.adapt([(0.5 * images + 0.1, images)])
-    np.testing.assert_allclose(model.predict(0.5 * images + 0.1, verbose=0), images, atol=1e-4)
+    np.testing.assert_allclose(outputs_of(model, 0.5 * images + 0.1), images, atol=1e-4)
 
 
 def test_adapt_without_linear_path_is_refused():
@@ -106,8 +106,8 @@ def test_fully_convolutional_models_take_other_sizes(model_class):
     assert larger.image_shape == (64, 96, 3) and larger.latent_shape[:2] == (8, 12)
     images = random_images(2, 64, 96, 3)
     # The network is zero at first: what is left is the linear path, patch by patch.
-    corner = larger.predict(images, verbose=0)[:, :32, :32]
-    np.testing.assert_allclose(corner, model.predict(images[:, :32, :32], verbose=0), atol=1e-5)
+    corner = outputs_of(larger, images)[:, :32, :32]
+    np.testing.assert_allclose(corner, outputs_of(model, images[:, :32, :32]), atol=1e-5)
     for a, b in zip(model.get_weights(), larger.get_weights()):
         np.testing.assert_array_equal(a, b)
 

@@ -1,0 +1,47 @@
+import dataclasses
+
+import pytest
+
+import keras_recon
+from keras_recon.training.options import TrainingOptions
+
+
+@pytest.mark.parametrize(
+    "option, value, expectation",
+    [
+        ("batch_size", 0, "at least 1"),
+        ("base_batch_size", 0, "at least 1"),
+        ("epochs", -1, "at least 1"),
+        ("learning_rate", float("nan"), "finite, from 0"),
+        ("weight_decay", float("inf"), "finite, from 0"),
+        ("warmup_steps", -1, "at least 0"),
+        ("ema_momentum", 1.0, "from 0 to below 1"),
+        ("seed", 2**32, r"from 0 to below 2\^32"),
+        ("on_divergence", "go on", "'stop' or 'rollback'"),
+    ],
+)
+def test_mistakes_are_named(option, value, expectation):
+    with pytest.raises(ValueError, match=rf"`{option}` must be {expectation}\. Received: {option}={value!r}"):
+        TrainingOptions(**{option: value})
+
+
+def test_every_option_says_what_it_is_and_stays_as_it_is():
+    options = TrainingOptions()
+    assert all(field.metadata["help"] for field in dataclasses.fields(options))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.epochs = 3
+
+
+def test_the_warm_up_is_at_most_half_of_a_short_run():
+    assert TrainingOptions(epochs=1, steps_per_epoch=10, warmup_steps=100).used_warmup_steps == 5
+    assert TrainingOptions(epochs=1, steps_per_epoch=1000, warmup_steps=100).used_warmup_steps == 100
+
+
+def test_the_learning_rate_grows_by_the_root_of_the_batch_size():
+    for base, expected in ((None, 1e-3), (4, 1e-3), (1, 2e-3)):
+        options = TrainingOptions(batch_size=4, learning_rate=1e-3, base_batch_size=base)
+        assert options.peak_learning_rate == pytest.approx(expected)
+
+
+def test_it_is_at_the_front_door():
+    assert keras_recon.TrainingOptions is TrainingOptions
