@@ -11,6 +11,12 @@ class Charbonnier(keras.losses.Loss):
     """`mean(sqrt((y_true - y_pred)^2 + epsilon^2))`: L1 with a round bottom, so that small errors still converge.
 
     From "Two deterministic half-quadratic regularization algorithms for computed imaging" (Charbonnier et al., 1994).
+
+    Example:
+
+    >>> loss = keras_recon.losses.Charbonnier()
+    >>> round(float(loss(keras.ops.zeros((2, 16, 16, 3)), keras.ops.full((2, 16, 16, 3), 0.1))), 4)
+    0.1
     """
 
     def __init__(self, epsilon: float = 1e-3, name: str = "charbonnier", **kwargs):
@@ -26,7 +32,15 @@ class Charbonnier(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("keras_recon")
 class SSIMLoss(keras.losses.Loss):
-    """`1 - SSIM` of each image (Wang et al., 2004), for images in [0, 1] of at least 11x11 pixels."""
+    """`1 - SSIM` of each image (Wang et al., 2004), for images in [0, 1] of at least 11x11 pixels.
+
+    Example:
+
+    >>> images = keras.random.uniform((2, 16, 16, 3), seed=0)
+    >>> loss = keras_recon.losses.SSIMLoss()
+    >>> abs(round(float(loss(images, images)), 4))
+    0.0
+    """
 
     def __init__(self, name: str = "ssim_loss", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -37,7 +51,15 @@ class SSIMLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("keras_recon")
 class WeightedLoss(keras.losses.Loss):
-    """A weighted sum of losses, for example `WeightedLoss([Charbonnier(), SSIMLoss()], [1.0, 0.2])`."""
+    """A weighted sum of losses, for example `WeightedLoss([Charbonnier(), SSIMLoss()], [1.0, 0.2])`.
+
+    Example:
+
+    >>> losses = [keras_recon.losses.Charbonnier(), keras_recon.losses.SSIMLoss()]
+    >>> loss = keras_recon.losses.WeightedLoss(losses, weights=[1.0, 0.2])
+    >>> round(float(loss(keras.ops.zeros((2, 16, 16, 3)), keras.ops.ones((2, 16, 16, 3)))), 2)
+    1.2
+    """
 
     def __init__(self, losses: list[keras.losses.Loss], weights: list[float], name: str = "weighted_loss", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -72,7 +94,13 @@ LOSSES = {
 
 
 def from_string(text: str) -> keras.losses.Loss:
-    """A loss by name (`"mse"`, `"l1"`, `"charbonnier"`, `"ssim"`) or a mix of them: `"charbonnier+0.2*ssim"`."""
+    """A loss by name (`"mse"`, `"l1"`, `"charbonnier"`, `"ssim"`) or a mix of them: `"charbonnier+0.2*ssim"`.
+
+    Example:
+
+    >>> keras_recon.losses.from_string("charbonnier+0.2*ssim").weights
+    [1.0, 0.2]
+    """
     terms = [re.fullmatch(r"(?:(\d+\.?\d*|\.\d+)\*)?(\w+)", term.strip()) for term in text.split("+")]
     if not all(term and term[2] in LOSSES for term in terms):
         raise ValueError(

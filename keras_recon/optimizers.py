@@ -16,6 +16,15 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         scale: factor of all variables that have a depth.
         decay: factor from one depth to the one below.
         **kwargs: see `keras.optimizers.AdamW`.
+
+    Example:
+
+    >>> first, last = (keras.Variable(1.0, name=name) for name in ("first", "last"))
+    >>> depths = {first.path: 0, last.path: 1}  # of a model: `model.variable_depths()`
+    >>> optimizer = keras_recon.optimizers.LayerwiseAdamW(0.1, depths=depths, decay=0.5, weight_decay=0.0)
+    >>> optimizer.apply([keras.ops.ones(()), keras.ops.ones(())], [first, last])
+    >>> round(float(first.value), 2), round(float(last.value), 2)
+    (0.95, 0.9)
     """
 
     def __init__(self, *args, depths: dict[str, int] | None = None, scale: float = 1.0, decay: float = 1.0, **kwargs):

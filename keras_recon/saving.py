@@ -40,6 +40,13 @@ def load_model(path: str | Path) -> Reconstructor:
 
     Raises:
         ValueError: one sentence on what is wrong with the file.
+
+    Example:
+
+    >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
+    >>> model.save("saved_models/vit/model.keras")
+    >>> keras_recon.load_model("saved_models/vit").image_shape
+    (32, 32, 3)
     """
     path = Path(path)
     path = Run(path).model if path.is_dir() else path

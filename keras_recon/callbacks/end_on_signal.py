@@ -9,7 +9,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(Exception):
-    """A training was ended by a signal; `number` is the signal's, `steps` the training steps that are backed up."""
+    """A training was ended by a signal; `number` is the signal's, `steps` the training steps that are backed up.
+
+    Example:
+
+    >>> error = keras_recon.callbacks.Interrupted(15, steps=300)
+    >>> print(error)
+    ended by SIGTERM after 300 steps, which are backed up
+    >>> 128 + error.number  # what a process that this signal ended has for its status
+    143
+    """
 
     def __init__(self, number: int, steps: int):
         super().__init__(f"ended by {signal.Signals(number).name} after {steps} steps, which are backed up")
@@ -25,6 +34,17 @@ class EndOnSignal(keras.callbacks.Callback):
 
     Args:
         backup: a callback that stands before this one.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
+    >>> model.compile("adamw", "mse")
+    >>> backup = keras_recon.callbacks.TrainingBackup(tmp_path, steps_per_epoch=2)
+    >>> images = np.random.rand(4, 8, 8, 3)
+    >>> with keras_recon.callbacks.EndOnSignal(backup) as end_on_signal:  # from here, Ctrl-C loses nothing
+    ...     history = model.fit(images, images, batch_size=2, verbose=0, callbacks=[backup, end_on_signal])
+    >>> backup.steps
+    2
     """
 
     def __init__(self, backup: TrainingBackup):

@@ -12,6 +12,19 @@ class GradualUnfreezing(keras.callbacks.Callback):
     Args:
         epochs_per_block: epochs.
         num_layers: blocks of the backbone; what comes before them is freed last.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3), keras.layers.Dense(3)])
+    >>> depths = {v.path: depth for depth, layer in enumerate(model.layers, start=1) for v in layer.variables}
+    >>> optimizer = keras_recon.optimizers.LayerwiseAdamW(depths=depths)
+    >>> optimizer.build(model.trainable_variables)
+    >>> model.compile(optimizer, "mse")
+    >>> unfreezing = keras_recon.callbacks.GradualUnfreezing(epochs_per_block=1, num_layers=2)
+    >>> images = np.random.rand(4, 8, 8, 3)
+    >>> history = model.fit(images, images, epochs=2, verbose=0, callbacks=[unfreezing])
+    >>> int(optimizer.frozen_below.numpy())  # the second epoch trained the last block
+    2
     """
 
     def __init__(self, epochs_per_block: int, num_layers: int):

@@ -10,7 +10,15 @@ LEAST_LOSS = 1e-6  # 60 dB: from there, a hundred times as much is no explosion 
 
 
 class Diverged(RuntimeError):
-    """The training loss is NaN or infinite, or exploded."""
+    """The training loss is NaN or infinite, or exploded.
+
+    Example:
+
+    >>> raise keras_recon.callbacks.Diverged("the loss came to nan in step 300")
+    Traceback (most recent call last):
+        ...
+    keras_recon.callbacks.halt_on_divergence.Diverged: the loss came to nan in step 300
+    """
 
 
 class HaltOnDivergence(keras.callbacks.Callback):
@@ -21,6 +29,18 @@ class HaltOnDivergence(keras.callbacks.Callback):
     Args:
         backup: a callback that stands before this one.
         names: `names(step)`, what the batch of a training step, from 1 on, was made of.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
+    >>> model.compile("adamw", "mse")
+    >>> backup = keras_recon.callbacks.TrainingBackup(tmp_path, steps_per_epoch=1)
+    >>> halt = keras_recon.callbacks.HaltOnDivergence(backup, names=lambda step: ["cat.png", "dog.png"])
+    >>> images = np.full((2, 8, 8, 3), np.nan)
+    >>> model.fit(images, images, verbose=0, callbacks=[backup, halt])
+    Traceback (most recent call last):
+        ...
+    keras_recon.callbacks.halt_on_divergence.Diverged: ... in step 1, epoch 1, of cat.png, dog.png
     """
 
     def __init__(self, backup: TrainingBackup, names: Callable[[int], list[str]]):

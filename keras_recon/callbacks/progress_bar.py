@@ -4,7 +4,16 @@ SHOWN = ("loss", "psnr", "val_psnr", "val_ssim")
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar in lines of at most 100 columns: loss and PSNR, and PSNR and SSIM of the validation."""
+    """Keras's progress bar in lines of at most 100 columns: loss and PSNR, and PSNR and SSIM of the validation.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
+    >>> model.compile("adamw", "mse", metrics=[keras_recon.metrics.PSNR(), "mae"])
+    >>> images = np.random.rand(4, 8, 8, 3)
+    >>> history = model.fit(images, images, verbose=2, callbacks=[keras_recon.callbacks.ProgressBar()])
+    1/1 - ... - loss: ... - psnr: ...
+    """
 
     def _update_progbar(self, batch, logs=None):
         super()._update_progbar(batch, _shown(logs))

@@ -6,7 +6,18 @@ SPEED = ("seconds", "images_per_second")  # what it adds to the logs
 
 
 class Throughput(keras.callbacks.Callback):
-    """Adds to an epoch's logs its `seconds` in all and its training's `images_per_second` after the first step."""
+    """Adds to an epoch's logs its `seconds` in all and its training's `images_per_second` after the first step.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
+    >>> model.compile("adamw", "mse")
+    >>> images = np.random.rand(4, 8, 8, 3)
+    >>> throughput = keras_recon.callbacks.Throughput(batch_size=2)
+    >>> history = model.fit(images, images, batch_size=2, verbose=0, callbacks=[throughput])
+    >>> sorted(history.history)
+    ['images_per_second', 'loss', 'seconds']
+    """
 
     def __init__(self, batch_size: int):
         super().__init__()

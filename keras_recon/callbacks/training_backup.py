@@ -17,6 +17,16 @@ class TrainingBackup(keras.callbacks.Callback):
 
     Attributes:
         steps: training steps that the model has behind it.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
+    >>> model.compile("adamw", "mse")
+    >>> images = np.random.rand(4, 8, 8, 3)
+    >>> backup = keras_recon.callbacks.TrainingBackup(tmp_path, steps_per_epoch=2)
+    >>> history = model.fit(images, images, batch_size=2, epochs=3, verbose=0, callbacks=[backup])
+    >>> sorted(path.name for path in tmp_path.iterdir())
+    ['step-2.weights.h5', 'step-4.weights.h5']
     """
 
     def __init__(self, directory: Path, steps_per_epoch: int):

@@ -24,6 +24,15 @@ class RandomCrops:
         photos: where the crops come from. A photo smaller than the crop is enlarged to cover it, see `cover`.
         size: (height, width) of the crops.
         seed: any integer from 0.
+
+    Example:
+
+    >>> training, validation = keras_recon.data.load_photos("sample")
+    >>> crops = keras_recon.data.RandomCrops(training, (64, 64), seed=0)
+    >>> crops(epoch=0, index=7).shape
+    (64, 64, 3)
+    >>> bool((crops(0, 7) == crops(0, 7)).all())
+    True
     """
 
     def __init__(self, photos: Photos, size: tuple[int, int], seed: int):
@@ -55,7 +64,14 @@ class RandomCrops:
 
 
 def grid_crops(photos: Photos, size: tuple[int, int], stride: int, limit: int | None = None) -> np.ndarray:
-    """The crops of `photo_grids` in one array, float32 (crops, height, width, channels)."""
+    """The crops of `photo_grids` in one array, float32 (crops, height, width, channels).
+
+    Example:
+
+    >>> photos, _ = keras_recon.data.load_photos([np.zeros((1, 128, 192, 3), "uint8")] * 2)
+    >>> keras_recon.data.grid_crops(photos, (64, 64), stride=64).shape
+    (6, 64, 64, 3)
+    """
     return np.concatenate(list(photo_grids(photos, size, stride, limit)))
 
 
@@ -69,6 +85,13 @@ def photo_grids(photos: Photos, size: tuple[int, int], stride: int, limit: int |
         size: (height, width) of the crops.
         stride: pixels between the corners of neighbouring crops.
         limit: at most so many crops, spread evenly over the photos and over each photo's grid; None for all.
+
+    Example:
+
+    >>> images = [np.zeros((128, 192, 3), "uint8"), np.zeros((64, 64, 3), "uint8")]
+    >>> photos, _ = keras_recon.data.load_photos((images, images))
+    >>> [len(crops) for crops in keras_recon.data.photo_grids(photos, (64, 64), stride=64)]
+    [6, 1]
     """
     chosen = range(len(photos)) if limit is None else _spread(len(photos), limit)
     per_photo = None if limit is None else limit // len(chosen)

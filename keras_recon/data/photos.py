@@ -24,6 +24,13 @@ class Photos(Sequence):
 
     Attributes:
         bad: why each bad photo that was met is not used, by its key as text.
+
+    Example:
+
+    >>> arrays = {"day": np.full((48, 64, 3), 200, "uint8"), "night": np.zeros((64, 48, 3), "uint8")}
+    >>> photos = keras_recon.data.Photos(list(arrays), read=arrays.__getitem__)
+    >>> len(photos), photos[1].shape
+    (2, (64, 48, 3))
     """
 
     def __init__(
@@ -92,6 +99,13 @@ def read_photo(path: str | Path, channels: int) -> np.ndarray:
     """Decode the first frame of an image file to uint8 (height, width, channels), upright by its EXIF orientation.
 
     What cannot be read raises a `BadImage`, see `keras_recon.images.files.open_image`.
+
+    Example:
+
+    >>> image = keras_recon.images.ImageFile(np.zeros((48, 64, 3), "uint8"))
+    >>> keras_recon.images.write_image("night.png", image)
+    >>> keras_recon.data.read_photo("night.png", channels=1).shape
+    (48, 64, 1)
     """
     with open_image(path) as image:
         ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies what is upright

@@ -34,6 +34,12 @@ def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: st
         channels: 1, 3 or 4; files are converted, arrays must have them.
         data_dir: where TensorFlow Datasets keeps its data; its own default if None.
         on_bad: what is done about files that cannot be used: "skip" or "error", see `Photos`.
+
+    Example:
+
+    >>> training, validation = keras_recon.data.load_photos("sample")
+    >>> len(training), len(validation), training[0].shape
+    (10, 3, (512, 512, 3))
     """
     if not isinstance(data, (str, Path)):
         return tuple(_array_photos(images, channels) for images in data)
@@ -67,6 +73,13 @@ def folder_photos(folder: Path, validation: bool | None = None, channels: int = 
 
     Hidden files and folders, whose names start with a dot, are left out. Links to files are followed, those to folders
     are not. A link that leads nowhere is a bad photo, and so is a folder that cannot be searched.
+
+    Example:
+
+    >>> for name in ("a.png", "deep/b.jpg"):
+    ...     keras_recon.images.write_image(name, keras_recon.images.ImageFile(np.zeros((48, 64, 3), "uint8")))
+    >>> keras_recon.data.folder_photos(tmp_path).keys
+    ['a.png', 'deep/b.jpg']
     """
     names, barred = _walk(folder)
     part = {None: "", True: " for validation", False: " for training"}[validation]

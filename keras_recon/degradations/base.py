@@ -12,6 +12,20 @@ class Degradation:
     Images are in [0, 1] where no degradation says otherwise. Everything random comes from `rng`. It is NumPy, SciPy and
     Pillow, so that one seed gives the same pixels on every backend. Subclasses are frozen dataclasses that implement
     `apply`, float32 in and out; `str()` of one is what `from_string` makes it of.
+
+    Example:
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Fog(keras_recon.degradations.Degradation):
+    ...     name = "fog"
+    ...     density: float
+    ...
+    ...     def apply(self, image, rng):
+    ...         return image + np.float32(self.density) * (1 - image)
+    >>> foggy = Fog(0.5)(np.zeros((8, 8, 3), "float32"), np.random.default_rng(0))
+    >>> str(Fog(0.5)), float(foggy.max())
+    ('fog:0.5', 0.5)
     """
 
     name: ClassVar[str]
@@ -40,6 +54,12 @@ class Compose(Degradation):
 
     Args:
         degradations: in their order.
+
+    Example:
+
+    >>> blur, noise = keras_recon.degradations.GaussianBlur(1.6), keras_recon.degradations.GaussianNoise(5)
+    >>> print(keras_recon.degradations.Compose((blur, noise)))
+    blur:1.6+noise:5
     """
 
     degradations: tuple[Degradation, ...]
@@ -57,6 +77,13 @@ def degrade(images: np.ndarray, degradation: Degradation | None) -> np.ndarray:
     """Images (images, height, width, channels), each degraded by its index: the same at every call.
 
     None leaves them as they are.
+
+    Example:
+
+    >>> images = np.full((2, 32, 48, 3), 0.5, "float32")
+    >>> noisy = keras_recon.degradations.degrade(images, keras_recon.degradations.GaussianNoise(25))
+    >>> noisy.shape, round(255 * float(noisy.std()))
+    ((2, 32, 48, 3), 25)
     """
     if degradation is None:
         return images

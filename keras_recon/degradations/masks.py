@@ -11,7 +11,15 @@ HIDDEN = np.float32(0.5)  # the value of hidden pixels, in all channels
 
 
 class Mask(Degradation):
-    """Hides pixels, which become 0.5 in all channels."""
+    """Hides pixels, which become 0.5 in all channels.
+
+    Example:
+
+    >>> mask = keras_recon.degradations.PatchMask(ratio=0.5, patch_size=8)
+    >>> hidden = mask.mask((32, 48), np.random.default_rng(0))
+    >>> hidden.shape, float(hidden.mean())
+    ((32, 48), 0.5)
+    """
 
     def mask(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Boolean (height, width), True where an image of `shape` (height, width, ...) is hidden.
@@ -52,6 +60,13 @@ class PatchMask(_MaskOfPatches):
     Args:
         ratio: share of the patches that is hidden, exact but for rounding.
         patch_size: side in pixels; the patches at the right and lower border may be smaller.
+
+    Example:
+
+    >>> image = np.ones((32, 48, 3), "float32")
+    >>> masked = keras_recon.degradations.PatchMask(ratio=0.75, patch_size=8)(image, np.random.default_rng(0))
+    >>> float((masked == 0.5).mean())
+    0.75
     """
 
     name: ClassVar = "mask"
@@ -68,6 +83,13 @@ class BlockMask(_MaskOfPatches):
     Args:
         ratio: share of the image that is hidden, as nearly as a rectangle of patches can.
         patch_size: side in pixels; the patches at the right and lower border may be smaller.
+
+    Example:
+
+    >>> image = np.ones((32, 32, 3), "float32")
+    >>> masked = keras_recon.degradations.BlockMask(ratio=0.25, patch_size=4)(image, np.random.default_rng(0))
+    >>> round(float((masked == 0.5).mean()), 1)
+    0.2
     """
 
     name: ClassVar = "block"
@@ -89,6 +111,13 @@ class GridMask(Mask):
 
     Args:
         grid: boolean (rows, columns), True for hidden.
+
+    Example:
+
+    >>> mask = keras_recon.degradations.GridMask(np.array([[True, False]]))  # the left half
+    >>> masked = mask(np.ones((2, 4, 1), "float32"), np.random.default_rng(0))
+    >>> masked[..., 0].tolist()
+    [[0.5, 0.5, 1.0, 1.0], [0.5, 0.5, 1.0, 1.0]]
     """
 
     name: ClassVar = "grid"
@@ -116,6 +145,13 @@ class FreeFormMask(Mask):
 
     Args:
         ratio: share of the pixels that is hidden; strokes are drawn until it is reached, the last one is cut short.
+
+    Example:
+
+    >>> image = np.ones((64, 64, 3), "float32")
+    >>> masked = keras_recon.degradations.FreeFormMask(ratio=0.2)(image, np.random.default_rng(0))
+    >>> bool((masked == 0.5).mean() >= 0.2)
+    True
     """
 
     name: ClassVar = "strokes"

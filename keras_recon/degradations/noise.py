@@ -12,6 +12,13 @@ class GaussianNoise(Degradation):
 
     Args:
         sigma: standard deviation in units of 1/255; or a range (low, high), of which each image draws its own.
+
+    Example:
+
+    >>> image = np.full((64, 64, 3), 0.5, "float32")
+    >>> noisy = keras_recon.degradations.GaussianNoise(sigma=25)(image, np.random.default_rng(0))
+    >>> round(255 * float(noisy.std()))
+    25
     """
 
     name: ClassVar = "noise"
@@ -36,6 +43,14 @@ class PoissonGaussianNoise(Degradation):
     Args:
         peak: expected photons of a pixel of value 1: the fewer, the noisier.
         sigma: standard deviation of the Gaussian part in units of 1/255.
+
+    Example:
+
+    >>> rng = np.random.default_rng(0)
+    >>> noise = keras_recon.degradations.PoissonGaussianNoise(peak=30)
+    >>> bright, dark = (noise(np.full((64, 64, 3), value, "float32"), rng) for value in (0.9, 0.1))
+    >>> bool(bright.std() > 2 * dark.std())
+    True
     """
 
     name: ClassVar = "poisson"

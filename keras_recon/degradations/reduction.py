@@ -19,6 +19,13 @@ class Downsample(Degradation):
 
     Args:
         factor: old pixels per new pixel, along each side.
+
+    Example:
+
+    >>> image = np.random.default_rng(0).random((32, 48, 3), "float32")
+    >>> smooth = keras_recon.degradations.Downsample(factor=4)(image, np.random.default_rng(0))
+    >>> smooth.shape, bool(smooth.std() < image.std() / 2)
+    ((32, 48, 3), True)
     """
 
     name: ClassVar = "downsample"
@@ -38,6 +45,13 @@ class JPEG(Degradation):
 
     Args:
         quality: from 1 to 100.
+
+    Example:
+
+    >>> image = np.random.default_rng(0).random((32, 48, 3), "float32")
+    >>> low, high = (keras_recon.degradations.JPEG(quality)(image, None) for quality in (10, 90))
+    >>> bool(np.abs(low - image).mean() > np.abs(high - image).mean())
+    True
     """
 
     name: ClassVar = "jpeg"
@@ -58,7 +72,16 @@ class JPEG(Degradation):
 
 @dataclass(frozen=True)
 class Grayscale(Degradation):
-    """Luma in all three colour channels, for colourisation. Gray images stay as they are, and so does alpha."""
+    """Luma in all three colour channels, for colourisation. Gray images stay as they are, and so does alpha.
+
+    Example:
+
+    >>> red = np.zeros((8, 8, 3), "float32")
+    >>> red[..., 0] = 1
+    >>> gray = keras_recon.degradations.Grayscale()(red, None)
+    >>> [round(float(value), 3) for value in gray[0, 0]]
+    [0.299, 0.299, 0.299]
+    """
 
     name: ClassVar = "gray"
 

@@ -28,6 +28,13 @@ def from_string(text: str) -> Degradation:
     `"noise:25"`, `"noise:0-50"`, `"poisson:30"`, `"poisson:30:5"`, `"mask:0.75"`, `"mask:0.75:16"`, `"block:0.25"`,
     `"strokes:0.2"`, `"blur:1.6"`, `"motion:9"`, `"motion:9:45"`, `"downsample:4"`, `"jpeg:10"`, `"gray"`: the numbers
     are the arguments of the class with that `name`.
+
+    Example:
+
+    >>> keras_recon.degradations.from_string("noise:25")
+    GaussianNoise(sigma=25)
+    >>> keras_recon.degradations.from_string("blur:1.6+jpeg:30").degradations
+    (GaussianBlur(sigma=1.6), JPEG(quality=30))
     """
     degradations = [_from_term(term.strip()) for term in text.split("+")]
     if None in degradations:
@@ -43,8 +50,10 @@ def get(identifier: str | Degradation | None) -> Degradation | None:
 
     Example:
 
-    >>> print(get("noise:25"))
+    >>> print(keras_recon.degradations.get("noise:25"))
     noise:25
+    >>> keras_recon.degradations.get(None) is None
+    True
     """
     return from_string(identifier) if isinstance(identifier, str) else identifier
 

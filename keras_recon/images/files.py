@@ -26,7 +26,15 @@ COLOR_SPACES = {1: b"GRAY", 3: b"RGB "}  # in the words of an ICC profile, by th
 
 
 class BadImage(ValueError):
-    """An image that cannot be used, in one sentence; `reason` is the part that does not name it."""
+    """An image that cannot be used, in one sentence; `reason` is the part that does not name it.
+
+    Example:
+
+    >>> keras_recon.images.read_image(b"no image")
+    Traceback (most recent call last):
+        ...
+    keras_recon.images.files.BadImage: Cannot read the image: cannot identify image file ...
+    """
 
     def __init__(self, reason: str, name: str | Path | None = None):
         self.reason = " ".join(reason.split())
@@ -48,6 +56,13 @@ class ImageFile:
         icc_profile: of the pixels; None if it has none.
         exif: without the orientation, which the pixels have; None if it has none.
         format: to write it back in: the file's own, or PNG where that is not in `FORMATS`.
+
+    Example:
+
+    >>> pixels = np.zeros((48, 64, 3), "uint8")
+    >>> image = keras_recon.images.ImageFile(pixels, alpha=np.full((48, 64, 1), 255, "uint8"))
+    >>> image.of_channels(4).shape, image.format
+    ((48, 64, 4), 'PNG')
     """
 
     pixels: np.ndarray
@@ -78,6 +93,13 @@ def open_image(source: str | Path | bytes) -> Iterator[Image.Image]:
 
     Images of more than twice `PIL.Image.MAX_IMAGE_PIXELS` (179 million pixels, if it is as Pillow has it) are refused
     by their header.
+
+    Example:
+
+    >>> data = keras_recon.images.encode_image(keras_recon.images.ImageFile(np.zeros((48, 64, 3), "uint8")))
+    >>> with keras_recon.images.open_image(data) as image:
+    ...     image.size, image.mode
+    ((64, 48), 'RGB')
     """
     is_bytes = isinstance(source, bytes)
     try:

@@ -14,6 +14,13 @@ def read_image(source: str | Path | bytes) -> ImageFile:
 
     16 bits per channel stay 16 bits. Palettes, CMYK and other colours become RGB, single bits and floats gray of 8
     bits. What cannot be read raises a BadImage, see `open_image`.
+
+    Example:
+
+    >>> deep = keras_recon.images.ImageFile(np.full((48, 64, 3), 1000, "uint16"))
+    >>> image = keras_recon.images.read_image(keras_recon.images.encode_image(deep))
+    >>> image.pixels.shape, image.pixels.dtype, int(image.pixels.max())
+    ((48, 64, 3), dtype('uint16'), 1000)
     """
     with open_image(source) as image:
         deep = ";16" in str(image.tile)  # Pillow would keep 8 bits of its colours

@@ -20,6 +20,12 @@ def encode_image(image: ImageFile, format: str | None = None) -> bytes:
 
     PNG and TIFF keep 16 bits, the others get 8. JPEG and BMP show transparency over white. Gray with alpha becomes RGBA
     in PNG and in 16 bits. BMP takes no profile, and a TIFF of 16 bits no EXIF data.
+
+    Example:
+
+    >>> image = keras_recon.images.ImageFile(np.zeros((48, 64, 3), "uint8"))
+    >>> keras_recon.images.encode_image(image)[1:4], keras_recon.images.encode_image(image, "JPEG")[:2]
+    (b'PNG', b'\xff\xd8')
     """
     format = format or image.format
     if format not in FORMATS.values():
@@ -43,7 +49,15 @@ def encode_image(image: ImageFile, format: str | None = None) -> bytes:
 
 
 def write_image(path: str | Path, image: ImageFile):
-    """Write an image file, whole or not at all, in the format of the path's suffix, see `encode_image`."""
+    """Write an image file, whole or not at all, in the format of the path's suffix, see `encode_image`.
+
+    Example:
+
+    >>> image = keras_recon.images.ImageFile(np.zeros((48, 64, 3), "uint8"))
+    >>> keras_recon.images.write_image("photos/night.webp", image)
+    >>> keras_recon.images.read_image("photos/night.webp").pixels.shape
+    (48, 64, 3)
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise ValueError(f"`path` must end with one of {list(FORMATS)}. Received: path={str(path)!r}")
@@ -55,7 +69,15 @@ def write_image(path: str | Path, image: ImageFile):
 
 
 def write_error_map(path: str | Path, levels: np.ndarray):
-    """Write uint8 (height, width) as a PNG of a byte per pixel, from black over red to yellow (inferno)."""
+    """Write uint8 (height, width) as a PNG of a byte per pixel, from black over red to yellow (inferno).
+
+    Example:
+
+    >>> levels = np.arange(256, dtype="uint8").reshape(16, 16)
+    >>> keras_recon.images.write_error_map("errors.png", levels)
+    >>> keras_recon.images.read_image("errors.png").pixels[0, 0].tolist()  # inferno begins at black
+    [0, 0, 3]
+    """
     from matplotlib import colormaps  # half a second to import
 
     picture = Image.fromarray(levels)

@@ -26,6 +26,15 @@ class PhotoProtocol:
         overlap, batch_size: see `keras_recon.reconstruct`.
         quantize: whether the output is measured in the bits of the photo, as a file has it, not in float32.
         color_space, border: see `photo_scores`.
+
+    Example:
+
+    >>> model = keras_recon.models.ConvAutoencoder((32, 32, 3), filters=(8, 16))
+    >>> protocol = PhotoProtocol(degradation=keras_recon.degradations.GaussianNoise(25), color_space="y")
+    >>> photo = np.full((75, 100, 3), 128, "uint8")
+    >>> output = protocol.output(model, photo, name="wall")
+    >>> sorted(protocol.scores(photo, output))
+    ['psnr', 'ssim']
     """
 
     degradation: Callable | None = None

@@ -34,6 +34,14 @@ def reconstruct(
 
     Returns:
         An array of the image's shape and dtype; floats are in [0, 1].
+
+    Example:
+
+    >>> model = keras_recon.models.ConvAutoencoder((32, 32, 3), filters=(8, 16))
+    >>> photo = np.zeros((75, 100, 3), "uint8")
+    >>> output = keras_recon.reconstruct(model, photo)
+    >>> output.shape, output.dtype
+    ((75, 100, 3), dtype('uint8'))
     """
     channels = model.image_shape[2]
     check_model(model)

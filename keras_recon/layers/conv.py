@@ -45,6 +45,12 @@ class ResidualBlock(keras.layers.Layer):
     Args:
         normalization: `"batch"`, `"layer"`, `"group"` or `"none"`.
         dropout_rate: dropout between the convolutions, in [0, 1).
+
+    Example:
+
+    >>> features = keras.ops.ones((2, 8, 8, 16))
+    >>> keras_recon.layers.ResidualBlock(normalization="group")(features).shape
+    (2, 8, 8, 16)
     """
 
     def __init__(self, normalization: str = "batch", dropout_rate: float = 0.0, **kwargs):
@@ -77,6 +83,13 @@ class ICNR(keras.initializers.Initializer):
 
     The four pixels that come of one start equal, so that no checkerboard is there to be unlearned: "Checkerboard
     artifact free sub-pixel convolution" (Aitken et al., 2017).
+
+    Example:
+
+    >>> kernel = keras_recon.layers.ICNR(seed=0)((3, 3, 16, 4 * 8))  # for a shuffle of 32 channels to 8
+    >>> pixels = keras.ops.convert_to_numpy(kernel).reshape(3, 3, 16, 4, 8)
+    >>> bool((pixels == pixels[:, :, :, :1]).all())
+    True
     """
 
     def __init__(self, seed: int | None = None):
@@ -100,6 +113,12 @@ class Upsample(keras.layers.Layer):
             neighbour, then a convolution) or `"transposed"` (a 4x4 transposed convolution, whose kernel the stride
             divides).
         zero_init: whether the kernel starts at zero.
+
+    Example:
+
+    >>> features = keras.ops.ones((2, 8, 8, 16))
+    >>> keras_recon.layers.Upsample(filters=4, method="resize")(features).shape
+    (2, 16, 16, 4)
     """
 
     def __init__(self, filters: int, method: str = "pixel_shuffle", zero_init: bool = False, **kwargs):

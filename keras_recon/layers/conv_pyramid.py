@@ -53,6 +53,12 @@ class ConvEncoder(_Pyramid):
         filters: channels of each level, from fine to coarse.
         num_blocks: residual blocks per level.
         normalization, dropout_rate: see `ResidualBlock`.
+
+    Example:
+
+    >>> encoder = keras_recon.layers.ConvEncoder(filters=(8, 16, 32), num_blocks=1)
+    >>> [features.shape for features in encoder(keras.ops.ones((2, 64, 48, 3)))]
+    [(2, 32, 24, 8), (2, 16, 12, 16), (2, 8, 6, 32)]
     """
 
     def build(self, input_shape):
@@ -89,6 +95,14 @@ class ConvDecoder(_Pyramid):
         normalization, dropout_rate: see `ResidualBlock`.
         upsampling: see `Upsample`.
         zero_init: whether the last kernel starts at zero, and the output with it, divided as in `LinearDecoder`.
+
+    Example:
+
+    >>> encoder = keras_recon.layers.ConvEncoder(filters=(8, 16), num_blocks=1)
+    >>> decoder = keras_recon.layers.ConvDecoder(channels=3, filters=(8, 16), num_blocks=1)
+    >>> levels = encoder(keras.ops.ones((2, 32, 48, 3)))
+    >>> decoder(levels[-1], levels).shape  # a U-Net; without the second argument an autoencoder
+    (2, 32, 48, 3)
     """
 
     def __init__(

@@ -16,6 +16,12 @@ class LinearDecoder(keras.layers.Layer):
         zero_init: whether the kernel starts at zero, and the output with it. The output is then divided by the number
             of inputs, so that a step of the optimizer changes it by about the learning rate ("Tensor Programs V", Yang
             et al., 2022); undivided, the first steps would throw a linear start away.
+
+    Example:
+
+    >>> decoder = keras_recon.layers.LinearDecoder(patch_size=8, channels=3)
+    >>> decoder(keras.ops.ones((2, 4, 6, 12))).shape
+    (2, 32, 48, 3)
     """
 
     def __init__(self, patch_size: int, channels: int, zero_init: bool = False, **kwargs):
@@ -56,6 +62,13 @@ class TransformerDecoder(Transformer):
     Args:
         patch_size, channels, zero_init: see `LinearDecoder`.
         **kwargs: see `Transformer`.
+
+    Example:
+
+    >>> sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64}
+    >>> decoder = keras_recon.layers.TransformerDecoder(patch_size=8, channels=3, **sizes)
+    >>> decoder(keras.ops.ones((2, 4, 6, 12))).shape
+    (2, 32, 48, 3)
     """
 
     def __init__(self, patch_size: int, channels: int, zero_init: bool = False, **kwargs):

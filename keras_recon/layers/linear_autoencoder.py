@@ -18,6 +18,16 @@ class LinearAutoencoder(keras.layers.Layer):
 
     Args:
         latent_dim: latent values per patch.
+
+    Example:
+
+    >>> layer = keras_recon.layers.LinearAutoencoder(latent_dim=4)
+    >>> layer.build((None, 48))
+    >>> patches = np.random.rand(1000, 48).astype("float32")
+    >>> layer.fit(patches)
+    >>> latents = layer.encode(patches)
+    >>> latents.shape, round(float(keras.ops.std(latents)), 2)
+    ((1000, 4), 1.0)
     """
 
     def __init__(self, latent_dim: int, **kwargs):

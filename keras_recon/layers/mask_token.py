@@ -11,6 +11,14 @@ class MaskToken(keras.layers.Layer):
     Maps (batch, num_visible, values) and a patch mask (batch, rows, columns) to (batch, rows, columns, values). The
     trained vector starts at zero. From "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022). It works
     in float32 under any dtype policy, as latents do.
+
+    Example:
+
+    >>> patch_mask = keras_recon.ops.fixed_patch_mask(rows=4, columns=6, num_visible=8)
+    >>> visible = keras.ops.ones((1, 8, 12))
+    >>> grid = keras_recon.layers.MaskToken()(visible, patch_mask)
+    >>> grid.shape, float(keras.ops.sum(grid))  # 8 vectors of 12 ones, all else 0
+    ((1, 4, 6, 12), 96.0)
     """
 
     def __init__(self, **kwargs):

@@ -28,6 +28,12 @@ class PositionEmbedding(keras.layers.Layer):
 
     Args:
         position_embedding: `"learned"` (trained, starting at the sine-cosine table) or `"sincos"` (that table, fixed).
+
+    Example:
+
+    >>> layer = keras_recon.layers.PositionEmbedding("sincos")
+    >>> layer(keras.ops.zeros((2, 4, 6, 32))).shape
+    (2, 4, 6, 32)
     """
 
     def __init__(self, position_embedding: str = "learned", **kwargs):
@@ -70,6 +76,13 @@ class LocalAttention(keras.initializers.Initializer):
         first_head: where in the turn of neighbours the first head stands.
         sharpness: attention logit of the neighbour above that of patches in other rows and columns.
         seed: seed of the values' kernel.
+
+    Example:
+
+    >>> initializer = keras_recon.layers.LocalAttention(num_heads=4)
+    >>> layer = keras_recon.layers.MultiHeadSelfAttention(num_heads=4, qkv_initializer=initializer)
+    >>> layer(keras.ops.ones((2, 16, 64))).shape
+    (2, 16, 64)
     """
 
     def __init__(self, num_heads: int, first_head: int = 0, sharpness: float = 5.0, seed: int | None = None):

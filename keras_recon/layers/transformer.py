@@ -20,6 +20,11 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         num_heads: number of heads; must divide the input's last dimension.
         dropout_rate: dropout after the output projection, in [0, 1).
         qkv_initializer: of the kernel (hidden_dim, 3 * hidden_dim) of queries, keys and values.
+
+    Example:
+
+    >>> keras_recon.layers.MultiHeadSelfAttention(num_heads=4)(keras.ops.ones((2, 16, 64))).shape
+    (2, 16, 64)
     """
 
     def __init__(self, num_heads: int, dropout_rate: float = 0.0, qkv_initializer="glorot_uniform", **kwargs):
@@ -68,6 +73,12 @@ class TransformerBlock(keras.layers.Layer):
         drop_path_rate: stochastic depth ("Deep Networks with Stochastic Depth", Huang et al., 2016): the chance in
             [0, 1) that a sample skips the branch in training.
         qkv_initializer: see `MultiHeadSelfAttention`.
+
+    Example:
+
+    >>> block = keras_recon.layers.TransformerBlock(num_heads=4, mlp_dim=128, drop_path_rate=0.1)
+    >>> block(keras.ops.ones((2, 16, 64))).shape
+    (2, 16, 64)
     """
 
     def __init__(
@@ -130,6 +141,15 @@ class Transformer(keras.layers.Layer):
         num_layers: number of blocks; stochastic depth grows linearly over them, from 0 to `drop_path_rate`.
         num_heads, hidden_dim, mlp_dim, dropout_rate, drop_path_rate: see `TransformerBlock`.
         position_embedding: `"learned"` or `"sincos"`, see `PositionEmbedding`.
+
+    Example:
+
+    >>> encoder = keras_recon.layers.Transformer(num_layers=2, num_heads=4, hidden_dim=64, mlp_dim=128)
+    >>> patches = keras.ops.ones((2, 4, 6, 192))
+    >>> encoder(patches).shape
+    (2, 4, 6, 64)
+    >>> encoder(patches, visible=np.array([[0, 5, 23], [1, 2, 3]])).shape
+    (2, 3, 64)
     """
 
     def __init__(

@@ -35,6 +35,15 @@ class ConvAutoencoder(Reconstructor):
             normal, in nats per latent value; `encode` and inference take the mean.
         linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
         seed: of the variational draws.
+
+    Example:
+
+    >>> model = keras_recon.models.ConvAutoencoder(image_shape=(32, 32, 3), filters=(8, 16), latent_dim=6)
+    >>> model.latent_shape, model.compression_ratio
+    ((8, 8, 6), 8.0)
+    >>> larger = model.for_image_shape((64, 48, 3))  # with the same weights
+    >>> larger.predict(np.random.rand(2, 64, 48, 3), verbose=0).shape
+    (2, 64, 48, 3)
     """
 
     fully_convolutional = True

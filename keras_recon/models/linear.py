@@ -12,6 +12,15 @@ class LinearReconstructor(Reconstructor):
         image_shape: (height, width, channels).
         patch_size: side of the square patches in pixels; must divide height and width.
         latent_dim: latent values per patch.
+
+    Example:
+
+    >>> pca = keras_recon.models.LinearReconstructor(image_shape=(32, 32, 3), patch_size=8, latent_dim=192)
+    >>> images = np.random.rand(16, 32, 32, 3).astype("float32")
+    >>> pca.adapt(images)
+    >>> outputs = pca.predict(images, verbose=0)  # as many latent values as pixels: nothing is lost
+    >>> np.allclose(outputs, images, atol=1e-3)
+    True
     """
 
     fully_convolutional = True

@@ -31,6 +31,16 @@ class MaskedReconstructor(Reconstructor):
     Attributes:
         num_visible: number of patches that stay visible.
         fixed_mask: boolean (1, rows, columns), True where inference hides a patch; None without a `mask_ratio`.
+
+    Example:
+
+    >>> model = keras_recon.models.ViTReconstructor(image_shape=(32, 32, 3), patch_size=8, mask_ratio=0.75)
+    >>> model.num_visible, model.fixed_mask.shape
+    (4, (1, 4, 4))
+    >>> images = np.random.rand(2, 32, 32, 3).astype("float32")
+    >>> outputs = keras.ops.convert_to_numpy(model(images))
+    >>> float((outputs == images).mean())  # the visible quarter is the images' own
+    0.25
     """
 
     def __init__(

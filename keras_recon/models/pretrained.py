@@ -47,6 +47,16 @@ class PretrainedViTReconstructor(Reconstructor):
             convolutional decoder has `decoder_hidden_dim` channels, each finer one half as many.
         mean, std: per channel, of the inputs that the backbone was trained on, for pixels in [0, 1].
         linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
+
+    Example:
+
+    >>> from keras_hub.models import ViTBackbone
+    >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
+    >>> model = keras_recon.models.PretrainedViTReconstructor(backbone, latent_dim=12, strategy="lora:4")
+    >>> model.latent_shape, model.feature_layers
+    ((4, 4, 12), (1, 2, 3, 4))
+    >>> model.predict(np.random.rand(2, 32, 32, 3), verbose=0).shape
+    (2, 32, 32, 3)
     """
 
     def __init__(

@@ -38,6 +38,21 @@ class Reconstructor(keras.Model):
         fully_convolutional: whether the weights serve images of any size.
         strategy: what of a pretrained backbone is trained.
         variants: constructor arguments by the name of a size.
+
+    Example:
+
+    >>> class PatchMLP(keras_recon.models.Reconstructor):
+    ...     def __init__(self, image_shape, patch_size=8, latent_dim=12, linear_path=True, **kwargs):
+    ...         super().__init__(image_shape, patch_size, latent_dim, linear_path, **kwargs)
+    ...         self.encoder = keras.layers.Dense(64, activation="relu")
+    ...         self.latent_head = self.make_latent_head()
+    ...         self.decoder = keras_recon.layers.LinearDecoder(patch_size, image_shape[-1], zero_init=True)
+    ...         self.build()
+    ...
+    ...     def features(self, images, patches, training=None):
+    ...         return self.encoder(patches)
+    >>> PatchMLP((32, 48, 3)).predict(np.random.rand(2, 32, 48, 3), verbose=0).shape
+    (2, 32, 48, 3)
     """
 
     variants: typing.ClassVar[dict[str, dict]] = {}

@@ -48,6 +48,17 @@ class ViTReconstructor(MaskedReconstructor):
         mask_ratio: share of the patches that calls hide from the encoder, in [0, 1).
         normalize_target: whether a masked model predicts patches of mean 0 and standard deviation 1.
         seed: of the masks in training.
+
+    Example:
+
+    >>> model = keras_recon.models.ViTReconstructor(image_shape=(32, 32, 3), patch_size=8, latent_dim=12)
+    >>> images = np.random.rand(16, 32, 32, 3).astype("float32")
+    >>> model.adapt(images)  # from here it is a PCA, which training improves on
+    >>> latents = model.encode(images)
+    >>> latents.shape, model.compression_ratio
+    ((16, 4, 4, 12), 16.0)
+    >>> model.decode(latents).shape
+    (16, 32, 32, 3)
     """
 
     variants: typing.ClassVar = {

@@ -19,6 +19,13 @@ def normalize_patches(images, patch_size: int):
     """Images (batch, height, width, channels) with each patch at mean 0 and standard deviation 1.
 
     The target of "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022).
+
+    Example:
+
+    >>> images = np.random.rand(2, 32, 48, 3).astype("float32")
+    >>> patches = keras_recon.ops.patchify(keras_recon.ops.normalize_patches(images, patch_size=8), 8)
+    >>> round(float(keras.ops.std(patches[0, 0, 0])), 3)
+    1.0
     """
     mean, std = patch_statistics(images, patch_size)
     return unpatchify((patchify(images, patch_size) - mean) / std, patch_size)
@@ -29,6 +36,14 @@ def denormalize_patches(normalized, images, patch_mask, patch_size: int):
 
     Those of a hidden patch are averages of the visible patches', weighted by 1 / distance^4 ("A two-dimensional
     interpolation function for irregularly-spaced data", Shepard, 1968).
+
+    Example:
+
+    >>> images = np.full((1, 32, 32, 3), 0.25, "float32")
+    >>> patch_mask = keras_recon.ops.fixed_patch_mask(rows=4, columns=4, num_visible=4)
+    >>> outputs = keras_recon.ops.denormalize_patches(np.zeros_like(images), images, patch_mask, patch_size=8)
+    >>> round(float(keras.ops.max(outputs)), 3)  # hidden patches get the mean of the visible ones
+    0.25
     """
     rows, columns = patch_mask.shape[1:]
     weights = ops.where(ops.reshape(patch_mask, (-1, 1, rows * columns)), 0.0, _weights(rows, columns))

@@ -56,11 +56,15 @@ def train(
 
     Example:
 
-    >>> training, validation = keras_recon.data.load_photos("sample")
+    >>> images = np.random.rand(12, 32, 48, 3)
+    >>> training, validation = keras_recon.data.load_photos((images[:10], images[10:]))
     >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
-    >>> options = TrainingOptions(batch_size=4, epochs=1, steps_per_epoch=2)
-    >>> train(model, training, validation, tmp_path / "run", options)  # doctest: +ELLIPSIS
+    >>> options = keras_recon.TrainingOptions(batch_size=4, epochs=2, steps_per_epoch=3)
+    >>> keras_recon.train(model, training, validation, "saved_models/vit", options)
+    Epoch 1/2
     ...
+    >>> len(Run("saved_models/vit").epochs())
+    2
     """
     options = options or TrainingOptions()
     run = run if isinstance(run, Run) else Run(run)
