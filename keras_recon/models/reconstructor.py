@@ -19,10 +19,9 @@ MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
 class Reconstructor(keras.Model):
     """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
 
-    Subclasses implement `features`, what their encoder sees in images, and have a `latent_head` and a `decoder`. With a
-    linear path, what their network computes is added to a linear autoencoder of patches that `adapt` fits (PCA); the
-    network's last layers are zero at first, so that training begins at PCA's quality. Outputs are clipped to [0, 1],
-    except in training.
+    Subclasses implement `features`, what their encoder sees, and have a `latent_head` and a `decoder`. With a linear
+    path, what their network computes is added to a linear autoencoder of patches that `adapt` fits (PCA); its last
+    layers are zero at first, so training begins at PCA's quality. Outputs are clipped to [0, 1], except in training.
 
     Args:
         image_shape: (height, width, channels).
@@ -41,18 +40,8 @@ class Reconstructor(keras.Model):
 
     Example:
 
-    >>> class PatchMLP(keras_recon.models.Reconstructor):
-    ...     def __init__(self, image_shape, patch_size=8, latent_dim=12, linear_path=True, **kwargs):
-    ...         super().__init__(image_shape, patch_size, latent_dim, linear_path, **kwargs)
-    ...         self.encoder = keras.layers.Dense(64, activation="relu")
-    ...         self.latent_head = self.make_latent_head()
-    ...         self.decoder = keras_recon.layers.LinearDecoder(patch_size, image_shape[-1], zero_init=True)
-    ...         self.build()
-    ...
-    ...     def features(self, images, patches, training=None):
-    ...         return self.encoder(patches)
-    >>> PatchMLP((32, 48, 3)).predict(np.random.rand(2, 32, 48, 3), verbose=0).shape
-    (2, 32, 48, 3)
+    >>> keras_recon.models.ViTReconstructor.from_variant("micro", image_shape=(96, 64, 3), latent_dim=6).latent_shape
+    (12, 8, 6)
     """
 
     variants: typing.ClassVar[dict[str, dict]] = {}
