@@ -27,6 +27,16 @@ class RunSummary(keras.callbacks.Callback):
         name: of the run.
         config: settings by name.
         images: (degraded, clean), a few validation images, arrays in [0, 1].
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Dense(3)])
+    >>> model.compile("adamw", "mse")
+    >>> images = np.random.rand(4, 16, 16, 3).astype("float32")
+    >>> summary = keras_recon.callbacks.RunSummary(tmp_path, "first", {"seed": 0}, (images[:2], images[:2]))
+    >>> history = model.fit(images, images, verbose=0, callbacks=[summary])
+    >>> [path.name for path in tmp_path.iterdir()]  # for `tensorboard --logdir`
+    ['events.out.tfevents...']
     """
 
     def __init__(self, log_dir: Path, name: str, config: dict, images: tuple[np.ndarray, np.ndarray]):
@@ -115,7 +125,7 @@ def _overlays() -> bytes:
 
 
 def _grid(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Columns of images (images, height, width, channels) in [0, 1] under their titles, uint8 (height, width, 1 or 3)."""
+    """Columns of images in [0, 1] under their titles, as one picture, uint8 (height, width, 1 or 3 channels)."""
     picture = np.concatenate([np.concatenate(list(images)) for images in columns.values()], axis=1)
     picture = picture[..., : 3 if picture.shape[-1] >= 3 else 1]
     picture = np.rint(255 * np.clip(picture, 0, 1)).astype("uint8")

@@ -19,12 +19,11 @@ def mean_patch(pca: LinearReconstructor) -> Callable:
     return lambda images: pca.decode(ops.zeros((len(images), *pca.latent_shape)))
 
 
-def baselines(model: Reconstructor, training: Iterable, validation: Iterable) -> dict[str, dict[str, float]]:
-    """What `model` has to beat: PCA with its patches and its number of latent values, and the mean training patch.
+def baselines(model: Reconstructor, pca: LinearReconstructor, validation: Iterable) -> dict[str, dict[str, float]]:
+    """What `model` has to beat: PCA, see `fit_pca`, and the mean training patch.
 
     Of a masked model, which answers a harder question than PCA, only the mean patch, in place of what is hidden.
     """
-    pca = fit_pca(model, training)
     mean = mean_patch(pca)
     if model.is_masked:
         return {"mean": evaluate(lambda images: paste_visible(mean(images), images, model.fixed_mask), validation)}

@@ -1,11 +1,16 @@
 """The figures of runs and comparisons, as PNG files."""
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from keras import ops
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 from keras_recon.evaluation.verdicts import Entry
 from keras_recon.metrics import psnr
@@ -14,6 +19,9 @@ from keras_recon.utils.files import replacing
 
 PCA_COLOR = "0.35"
 MARKERS = "osD^vP*X"
+ERROR_COLORS = matplotlib.colormaps["inferno"].resampled(32)  # more make large files
+WIDTH = 9  # inches of the figure of a run
+ENLARGED = 100  # pixels: figures enlarge what is smaller
 
 
 def color(index: int) -> str:
@@ -21,29 +29,59 @@ def color(index: int) -> str:
     return f"C{index % 10}"
 
 
-def save_reconstructions(path: str | Path, degraded: np.ndarray, clean: np.ndarray, outputs: np.ndarray):
-    """A PNG with one row an image: original, degraded (where it differs), reconstruction and absolute error.
+def save_reconstructions(path: str | Path, photo: dict[str, np.ndarray], crops: dict[str, np.ndarray]):
+    """A PNG of a whole photo through every system and below it of crops, with PSNR in dB and maps of absolute error.
 
-    All arrays (images, height, width, channels) in [0, 1]; 1, 3 or 4 channels are shown as gray, RGB or RGBA, of other
-    numbers the first. PSNR stands above each reconstruction; one colour bar holds for all error maps.
+    One colour bar holds for all error maps, which are of the last system.
+
+    Args:
+        path: of the PNG.
+        photo: the original, then what became of it, by title: one image each, (1, height, width, channels) in [0, 1].
+            1, 3 or 4 channels are shown as gray, RGB or RGBA, of other numbers the first.
+        crops: the same of some crops, (images, height, width, channels).
     """
-    pictures = {"original": clean, "degraded": degraded, "reconstruction": outputs}
-    if np.array_equal(degraded, clean):
-        del pictures["degraded"]
-    decibels = ops.convert_to_numpy(psnr(clean, outputs))
-    errors = np.abs(clean - outputs).mean(axis=-1)
-    rows, columns = len(clean), len(pictures) + 1
-    figure = Figure(figsize=(2.2 * columns + 0.6, 2.4 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for row in range(rows):
-        for axis, (title, images) in zip(axes[row], pictures.items()):
-            show(axis, images[row])
-            axis.set_title(title, fontsize=9)
-        axes[row, -2].set_title(f"reconstruction, {decibels[row]:.2f} dB", fontsize=9)
-        shown = show(axes[row, -1], errors[row][..., None], "inferno", np.quantile(errors, 0.99))
-        axes[row, -1].set_title("absolute error", fontsize=9)
-    figure.colorbar(shown, ax=axes[:, -1], shrink=0.6, extend="max", label="mean over channels, pixels in [0, 1]")
+    columns, count = len(photo) + 1, len(crops["original"])
+    rows = -(-count // 2)  # two crops stand side by side below the photo
+    shapes = [pictures["original"].shape[1:3] for pictures in (photo, crops)]
+    photo_height, crop_height = (WIDTH / columns * min(2, height / width) for height, width in shapes)
+    heights = [photo_height + 0.6, rows * (crop_height / 2 + 0.2) + 0.9]  # with titles and colour bar
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)
+    sizes = [f"{width}x{height} pixels" for height, width in shapes]
+    top.suptitle(f"a whole validation photo ({sizes[0]}) and its PSNR", fontsize=10)
+    bottom.suptitle(f"validation crops ({sizes[1]}) and the PSNR of each", fontsize=10)
+    limit = max(1 / 255, np.quantile(_errors(crops), 0.99))
+    shown = _show_row(top.subplots(1, columns), photo, 0, limit, titles=True)
+    axes = bottom.subplots(rows, 2 * columns, squeeze=False)
+    cells = axes.reshape(2 * rows, columns)
+    for index in range(count):
+        _show_row(cells[index], crops, index, limit, titles=index < 2)
+    for axis in cells[count:].flat:
+        axis.set_axis_off()
+    label = f"absolute error of the {list(photo)[-1]}, mean over channels, pixels in [0, 1]"
+    bar = bottom.colorbar(shown, ax=list(axes.flat), location="bottom", shrink=0.5, aspect=40, extend="max")
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=8)
     save(figure, path)
+
+
+def _errors(pictures):
+    *_, outputs = pictures.values()
+    return np.abs(pictures["original"] - outputs).mean(axis=-1)  # (images, height, width)
+
+
+def _show_row(axes, pictures, index, limit, titles):
+    """One image in all columns, with the PSNR of those behind the original; its error map, last, is returned."""
+    original = pictures["original"][index : index + 1]
+    for axis, (title, images) in zip(axes, pictures.items()):
+        show(axis, images[index])
+        if title != "original":
+            decibels = ops.convert_to_numpy(psnr(original, images[index : index + 1]))[0]
+            axis.set_xlabel(f"{decibels:.2f} dB", fontsize=8)
+    if titles:
+        for axis, title in zip(axes, (*pictures, "absolute error")):
+            axis.set_title(title, fontsize=8)
+    return show(axes[-1], _errors(pictures)[index][..., None], ERROR_COLORS, limit)
 
 
 def save_masked(path: str | Path, model: MaskedReconstructor, clean: np.ndarray):
@@ -94,22 +132,36 @@ def save_convergence(path: str | Path, entries: list[Entry], pca_psnr: float):
     save(figure, path)
 
 
-def save_rate(path: str | Path, points: dict[str, tuple[float, float]], curves: dict[str, list[tuple[float, float]]]):
-    """PSNR against bytes per image: a point for each system, a curve for each codec; (bytes, dB) each.
+def save_rate(
+    path: str | Path,
+    curves: dict[str, list[tuple[float, float]]],
+    chosen: dict[str, tuple[float, float]],
+    codecs: Iterable[str],
+):
+    """PSNR against bytes per image, (bytes, dB) each: a curve by step or quality for each row, a ring for its figures.
 
-    A point named `pca` is drawn as the baseline.
+    Args:
+        path: of the PNG.
+        curves: by row; one named `pca` is drawn as the baseline.
+        chosen: the points in the table, by row.
+        codecs: the rows that are drawn as codecs.
     """
     figure = Figure(figsize=(7, 4.8), layout="constrained")
     axis = figure.subplots()
+    lines = iter(("-", "--", ":"))
+    models = [name for name in curves if name not in codecs and name != "pca"]
     for name, curve in curves.items():
-        style = {"linestyle": "-" if name == "jpeg" else "--", "color": "0.6", "marker": ".", "linewidth": 1.2}
-        axis.plot(*zip(*curve), label=f"{name}, by quality", zorder=1, **style)
-    for index, (name, (size, decibels)) in enumerate(points.items()):
-        # Hollow: models of equal bytes and quality stand one on the other.
-        style = {"facecolors": "none", "edgecolors": color(index), "marker": MARKERS[index % len(MARKERS)]}
-        style = {"color": PCA_COLOR, "marker": "x"} if name == "pca" else style
-        axis.scatter(size, decibels, s=70, linewidths=2, label=name, zorder=2, **style)
-    axis.set_xlabel("bytes per image (of the models: 8-bit latents, empirical entropy)")
+        if name in codecs:
+            style = {"color": "0.6", "linestyle": next(lines), "zorder": 1}
+        elif name == "pca":
+            style = {"color": PCA_COLOR, "marker": "x", "linestyle": ":"}
+        else:
+            index = models.index(name)
+            style = {"color": color(index), "marker": MARKERS[index % len(MARKERS)], "markersize": 5}
+        axis.plot(*zip(*curve), label=name, linewidth=1.4, **style)
+        if name in chosen:
+            axis.plot(*chosen[name], "o", color=style["color"], fillstyle="none", markersize=11)
+    axis.set_xlabel("bytes per image, without headers")
     axis.set_ylabel("PSNR (dB) at these bytes")
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
@@ -139,10 +191,12 @@ def save_grid(path: str | Path, pictures: dict[str, np.ndarray], psnr: dict[str,
     save(figure, path)
 
 
-def show(axis, image: np.ndarray, cmap: str = "gray", vmax: float = 1.0):
+def show(axis, image: np.ndarray, cmap: str | Colormap = "gray", vmax: float = 1.0):
     """An image (height, width, channels) in [0, vmax]; 1, 3 or 4 channels are gray, RGB or RGBA, else the first."""
     pixels = image if image.shape[-1] in (3, 4) else image[..., 0]
-    shown = axis.imshow(np.clip(pixels, 0, vmax), cmap=cmap, vmin=0, vmax=vmax)
+    # Interpolated, the blocks of an enlarged crop would look smoother than they are.
+    interpolation = "nearest" if max(pixels.shape[:2]) < ENLARGED else None
+    shown = axis.imshow(np.clip(pixels, 0, vmax), cmap=cmap, vmin=0, vmax=vmax, interpolation=interpolation)
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_visible(False)
@@ -154,6 +208,10 @@ def _legend(figure, axis):
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
 
 
-def save(figure, path):
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+def save(figure: Figure, path: str | Path):
+    """Write a figure as an RGB PNG."""
+    figure.set_dpi(120)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    with replacing(path) as temporary:  # without the opaque alpha channel that matplotlib adds
+        Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(temporary, optimize=True)

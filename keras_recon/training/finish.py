@@ -7,9 +7,10 @@ import keras
 
 from keras_recon import data, degradations
 from keras_recon.callbacks.run_summary import log_final
-from keras_recon.evaluation.baselines import baselines
+from keras_recon.evaluation.baselines import baselines, fit_pca
 from keras_recon.evaluation.scores import evaluate, hidden_psnr
 from keras_recon.export import FORMATS, export_model
+from keras_recon.inference import reconstruct
 from keras_recon.models import Reconstructor
 from keras_recon.training.options import TrainingOptions
 from keras_recon.training.train import fitting_batches
@@ -18,6 +19,7 @@ from keras_recon.utils.files import write_json
 from keras_recon.utils.run import Run
 
 PICTURES = 6
+LONGEST = 640  # pixels of the photo that is drawn
 
 
 def finish_run(
@@ -52,9 +54,8 @@ def finish_run(
     seconds = sum(epoch["seconds"] for epoch in run.epochs())
     results = {"model": {**scores, "seconds": seconds, **parameters, **size}}
     with _step("evaluating the baselines"):
-        for name, row in baselines(
-            model, fitting_batches(training, model.image_shape, options), validation_batches
-        ).items():
+        pca = fit_pca(model, fitting_batches(training, model.image_shape, options))
+        for name, row in baselines(model, pca, validation_batches).items():
             results[name] = {**row, **(size if name == "pca" else {})}
         if degradation:
             results["input"] = evaluate(lambda images: images, validation_batches)
@@ -67,10 +68,11 @@ def finish_run(
     with _step(f"exporting ({', '.join(formats)})"):
         export_model(model, run.folder, formats, degraded, clean)
     with _step("drawing"):
-        _draw(model, run, degraded, clean)
+        _draw(model, pca, run, validation, degraded, clean, degradation)
     bad = _write_bad_images(run, training, validation)
     count = sum(len(clean) for _, clean in validation_batches)
-    log_final(run.log_dir, scores)
+    of_pca = {name: results["pca"][name] for name in scores if "pca" in results}
+    log_final(run.log_dir, scores, of_pca, options.epochs)
     run.finish(results, _protocol(model, run, options, count, bad))
     return results
 
@@ -84,14 +86,20 @@ def _step(text):
     print(f"{time.perf_counter() - start:.0f} s", flush=True)
 
 
-def _draw(model, run, degraded, clean):
+def _draw(model, pca, run, validation, degraded, clean, degradation):
     from keras_recon.evaluation import figures  # half a second to import
 
     if model.is_masked:
-        figures.save_masked(run.picture, model, clean)
-    else:
-        outputs = keras.ops.convert_to_numpy(model(degraded, training=False))
-        figures.save_reconstructions(run.picture, degraded, clean, outputs)
+        return figures.save_masked(run.picture, model, clean)
+    photo = data.middle_photo(validation, LONGEST)[None]
+    inputs = degradations.degrade(photo, degradation)
+    whole, crops = {"original": photo}, {"original": clean}
+    if degradation:
+        whole["degraded"], crops["degraded"] = inputs, degraded
+    for title, network in (("PCA", pca), ("reconstruction", model)):
+        whole[title] = reconstruct(network, inputs[0])[None]
+        crops[title] = keras.ops.convert_to_numpy(network(degraded, training=False))
+    figures.save_reconstructions(run.picture, whole, crops)
 
 
 def _protocol(model, run, options, crops, bad) -> dict:

@@ -6,11 +6,13 @@ from keras_recon.data import (
     Photos,
     RandomCrops,
     load_photos,
+    middle_photo,
     photos_of_step,
     spread,
     training_batches,
     validation_batches,
 )
+from keras_recon.images.files import BadImage
 
 SHAPE = (16, 16, 3)
 
@@ -96,9 +98,30 @@ def test_validation_is_the_same_each_time_and_covers_every_photo(photos):
         np.testing.assert_array_equal(a, b)
 
 
-def test_spread():
-    photos = Photos(range(10), lambda i: np.full((16, 16, 3), 10 * i, "uint8"))
+def test_spread_takes_the_richest_of_each_part():
+    images = [np.full((16, 16, 3), 10 * i, "uint8") for i in range(10)]
+    for rich in (1, 6):
+        images[rich][8:] += 1
+    photos = Photos(range(10), images.__getitem__)
     degraded, clean = spread(validation_batches(photos, SHAPE, batch_size=3), 5)
-    assert np.rint(clean[:, 0, 0, 0] * 255).tolist() == [0, 20, 40, 60, 80]
+    assert np.rint(clean[:, 0, 0, 0] * 255).tolist() == [10, 20, 40, 60, 80]
     np.testing.assert_array_equal(degraded, clean)
     assert len(spread(validation_batches(photos, SHAPE, batch_size=3), 99)[0]) == 10
+
+
+def test_the_middle_photo_is_scaled_down():
+    rows = np.linspace(0, 255, 90).astype("uint8")[:, None, None]
+    photos = Photos(range(5), lambda i: np.broadcast_to(rows, (90, 60, 3)) // (1 + abs(i - 2)))
+    photo = middle_photo(photos, longest=30)
+    assert photo.shape == (30, 20, 3) and photo.dtype == np.float32
+    np.testing.assert_allclose(photo, np.broadcast_to(np.linspace(0, 1, 30)[:, None, None], photo.shape), atol=0.03)
+    np.testing.assert_array_equal(middle_photo(photos, longest=90), photos[2] / np.float32(255))
+
+
+def test_a_bad_photo_is_not_the_middle_one():
+    def read(i):
+        if i == 2:
+            raise BadImage("is broken", i)
+        return np.full((4, 4, 1), 10 * i, "uint8")
+
+    assert round(255 * float(middle_photo(Photos(range(4), read, on_bad="skip"), longest=9).mean())) == 30

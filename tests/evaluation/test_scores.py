@@ -4,7 +4,7 @@ from contracts import random_images
 from models.test_vit import TINY
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from keras_recon.evaluation.baselines import baselines
+from keras_recon.evaluation.baselines import baselines, fit_pca
 from keras_recon.evaluation.scores import evaluate, hidden_psnr, image_scores, paired_interval
 from keras_recon.models import LinearReconstructor, ViTReconstructor
 
@@ -29,7 +29,7 @@ def test_scores_are_of_images_and_their_means():
 def test_baselines_are_pca_and_the_mean_patch():
     images = random_images(30, 16, 16, 3)
     model = LinearReconstructor((16, 16, 3), 4, 5)
-    scores = baselines(model, batches(images, 10), batches(images, 10))
+    scores = baselines(model, fit_pca(model, batches(images, 10)), batches(images, 10))
     model.adapt(images)
     assert scores["pca"]["psnr"] == pytest.approx(evaluate(model, batches(images, 7))["psnr"], abs=1e-4)
     patch = images.reshape(30, 4, 4, 4, 4, 3).mean(axis=(0, 1, 3))
@@ -67,7 +67,7 @@ def test_interval_of_equal_differences_and_of_one_photo():
 def test_a_masked_models_baseline_is_the_mean_patch_where_it_sees_nothing():
     images = random_images(12, 16, 16, 3)
     model = ViTReconstructor(**TINY, mask_ratio=0.75)
-    scores = baselines(model, batches(images, 4), batches(images, 4))
+    scores = baselines(model, fit_pca(model, batches(images, 4)), batches(images, 4))
     mean = images.reshape(12, 4, 4, 4, 4, 3).mean((0, 1, 3))
     hidden = np.kron(model.fixed_mask[0], np.ones((4, 4), bool))
     outputs = np.where(hidden[..., None], np.tile(mean, (4, 4, 1)), images)
