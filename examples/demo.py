@@ -10,7 +10,9 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from app.parser import Parser
+from app.extras import require
+from app.parser import Parser, fail
+from app.quiet import quiet_start
 
 # The browser is to load nothing from elsewhere, neither fonts nor scripts. Gradio needs the two "unsafe" words.
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
@@ -19,8 +21,7 @@ MAX_TERMS, MAX_SIZE = 4, 64
 SIZES = {"blur": "sigma", "motion": "length", "mask": "patch_size", "block": "patch_size"}
 
 
-def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, Path]]:
-    """The arguments, and the model files by the names of their runs."""
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--saved-models", type=Path, default=Path("saved_models"), help="folder of the runs (default: %(default)s)")
@@ -34,17 +35,21 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, Path]]:
     for name in ("max_megabytes", "max_megapixels", "max_seconds", "max_waiting"):
         if getattr(args, name) <= 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0. Received: {getattr(args, name)}")
-    paths = sorted(args.saved_models.rglob("model.keras"))
-    models = {path.parent.relative_to(args.saved_models).as_posix(): path for path in paths}
-    if not models:
-        parser.error(f"--saved-models must hold a run with a model.keras. Received: {args.saved_models}")
-    return args, models
+    if not args.saved_models.is_dir():
+        parser.error(f"--saved-models must be a folder of runs. Received: {args.saved_models}")
+    return args
+
+
+def find_models(saved_models: Path) -> dict[str, Path]:
+    """The model files in a folder by the names of their runs."""
+    from keras_recon.utils.run import MODEL_FILE
+
+    paths = sorted(saved_models.rglob(MODEL_FILE))
+    return {path.parent.relative_to(saved_models).as_posix(): path for path in paths}
 
 
 def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
     """The page, a `gradio.Blocks`, for models by name."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
-
     import gradio as gr  # from here on imports take seconds
     import matplotlib
     import numpy as np
@@ -69,7 +74,7 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
     def parse_degradation(text):
         if not text.strip():
             return None
-        degradation = degradations.from_string(text)
+        degradation = degradations.get(text)
         parts = getattr(degradation, "degradations", (degradation,))
         sizes = [getattr(part, SIZES[part.name]) for part in parts if part.name in SIZES]
         if len(parts) > MAX_TERMS or max(sizes, default=0) > MAX_SIZE:
@@ -171,24 +176,32 @@ class Guard:
 
 
 def main(argv: list[str] | None = None):
-    args, models = parse(argv)
+    args = parse(argv)
+    require("demo", "gradio")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    page = build(models, args.max_megapixels, args.max_seconds)
+    with quiet_start():
+        models = find_models(args.saved_models)
+        page = build(models, args.max_megapixels, args.max_seconds)
+    if not models:
+        fail(f"--saved-models must hold a run with its model. Received: {args.saved_models}")
     # Without `api_open=False` there would be a way around the queue.
     page.queue(max_size=args.max_waiting, default_concurrency_limit=1, api_open=False)
 
     import gradio as gr
     from starlette.middleware import Middleware
 
-    page.launch(
-        server_name=args.host,
-        server_port=args.port,
-        share=False,
-        ssr_mode=False,
-        max_file_size=f"{args.max_megabytes}mb",
-        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # else Google's
-        app_kwargs={"middleware": [Middleware(Guard, max_bytes=(args.max_megabytes + 1) * 2**20)]},
-    )
+    try:
+        page.launch(
+            server_name=args.host,
+            server_port=args.port,
+            share=False,
+            ssr_mode=False,
+            max_file_size=f"{args.max_megabytes}mb",
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # else Google's
+            app_kwargs={"middleware": [Middleware(Guard, max_bytes=(args.max_megabytes + 1) * 2**20)]},
+        )
+    except OSError:
+        fail(f"--host and --port must be free to listen at. Received: {args.host}:{args.port}")
 
 
 if __name__ == "__main__":

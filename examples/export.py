@@ -3,13 +3,15 @@
 The certificate, parity.json, compares them on crops of the validation photos that ship with scikit-image.
 """
 
-import os
 import sys
 from pathlib import Path
 
-from app.parser import Parser
+from app.extras import require
+from app.parser import Parser, fail
+from app.quiet import quiet_start
 
-FORMATS = ("keras", "savedmodel", "onnx", "litert")
+# The packages of the extra `export` that each format needs.
+FORMATS = {"keras": (), "savedmodel": (), "onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 CROPS = 6
 
 
@@ -19,22 +21,24 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=["savedmodel"], help="default: savedmodel")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: the folder 'export' beside the model")
     args = parser.parse_args(argv)
-    path = args.model / "model.keras" if args.model.is_dir() else args.model
-    if not path.is_file():
+    if not args.model.exists():
         parser.error(f"MODEL must be a finished run's folder or a .keras file. Received: {args.model}")
-    output = args.output or path.parent / "export"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
+    require("export", *(package for name in args.format for package in FORMATS[name]))
 
-    from keras_recon import data, export_model, load_model  # from here on imports take seconds
-    from keras_recon.utils.tables import results_table
+    with quiet_start():
+        from keras_recon import data, export_model, load_model  # from here on imports take seconds
+        from keras_recon.utils.run import Run
+        from keras_recon.utils.tables import results_table
 
+    output = args.output or Run(args.model if args.model.is_dir() else args.model.parent).export
     try:
-        model = load_model(path)
+        model = load_model(args.model)
         _, photos = data.load_photos("sample", model.image_shape[-1])
         crops = data.grid_crops(photos, model.image_shape[:2], max(model.image_shape[:2]), CROPS)
+        print(f"exporting {', '.join(args.format)} ...", file=sys.stderr)
         certificate = export_model(model, output, args.format, crops, crops)
     except (ValueError, RuntimeError, ImportError, OSError) as error:
-        sys.exit(f"error: {error}")
+        fail(error)
     print(f"\n{results_table(certificate['files'])}\n")
     for file in sorted(output.glob("[!.]*")):
         print(file)

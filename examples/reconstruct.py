@@ -6,18 +6,15 @@ everything that they depend on.
 """
 
 import argparse
-import contextlib
 import functools
-import json
-import os
-import statistics
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
-from app.parser import Parser
-from app.photo_jobs import STREAM, WRITABLE, Job, plan
+from app.parser import Parser, fail
+from app.photo_jobs import WRITABLE, Job, plan
+from app.photo_results import report
+from app.quiet import quiet_start
 
 # The arguments that `keras_recon.inference.protocol.PhotoProtocol` takes as they are.
 PROTOCOL = ("seed", "overlap", "batch_size", "quantize", "color_space", "border")
@@ -56,9 +53,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
     for name, least in (("tile_size", 1), ("overlap", 0), ("batch_size", 1), ("seed", 0), ("border", 0)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}. Received: {getattr(args, name)}")
-    if args.model.is_dir():
-        args.model = args.model / "model.keras"
-    if not args.model.is_file():
+    if not args.model.exists():
         parser.error(f"--model must be a .keras file or the folder of a run. Received: {args.model}")
     if args.reference and not args.reference.is_dir():
         parser.error(f"--reference must be a folder. Received: {args.reference}")
@@ -72,15 +67,13 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
 
 def main(argv: list[str] | None = None):
     args, jobs = parse(parser_of(__doc__), argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
     model, protocol = load(args)
     titles = (f"{number}/{len(jobs)} {job.name}" for number, job in enumerate(jobs, start=1))
-    report(
-        args,
-        jobs,
-        protocol.fingerprint(model),
-        (attempt(j, model, protocol, args.format, t) for j, t in zip(jobs, titles)),
-    )
+    outcomes = (attempt(job, model, protocol, args.format, title) for job, title in zip(jobs, titles))
+    try:
+        report(args, jobs, protocol.fingerprint(model), outcomes)
+    except OSError as error:
+        fail(f"--output cannot be written: {error}")
 
 
 def attempt(job: Job, model, protocol, format: str | None, title: str) -> dict:
@@ -93,35 +86,17 @@ def attempt(job: Job, model, protocol, format: str | None, title: str) -> dict:
         return {"path": job.name, "error": f"{type(error).__name__}: {error}"}
 
 
-def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcomes: Iterable[dict]):
-    """Write and print what came of the photos, as it comes; end with status 1 if something went wrong."""
-    from keras_recon.utils.files import write_json
-
-    results, errors = [], []
-    with contextlib.ExitStack() as stack:
-        lines = sys.stderr
-        if jobs[0].folder:
-            jobs[0].folder.mkdir(parents=True, exist_ok=True)
-            (jobs[0].folder / "summary.json").unlink(missing_ok=True)  # of an earlier run
-            # Not written beside and renamed: an end in the middle leaves the lines of the photos that are done.
-            lines = stack.enter_context(open(jobs[0].folder / "results.jsonl", "w"))
-        for outcome in outcomes:
-            if "error" in outcome:
-                errors.append(f"{outcome['path']}: {outcome['error']}")
-            else:
-                results.append(outcome)
-                print(json.dumps(outcome), file=lines, flush=True)
-    summary = summarize(results, args, fingerprint)
-    if jobs[0].folder and "psnr" in summary["results"]:
-        write_json(jobs[0].folder / "summary.json", summary)
-    print(json.dumps(summary["results"]), file=sys.stderr if args.output == STREAM else sys.stdout)
-    for error in errors:
-        print(f"error: {error}", file=sys.stderr)
-    sys.exit(1 if errors else 0)
-
-
 def load(args):
     """The model, and how photos are reconstructed and measured; the end of the process where that cannot be."""
+    with quiet_start():  # to load some models imports keras-hub
+        try:
+            return _load(args)
+        except (ValueError, OSError) as error:
+            flaw = error
+    fail(flaw)
+
+
+def _load(args):
     from PIL import Image  # from here on imports take seconds
 
     from keras_recon import degradations, load_model
@@ -129,22 +104,16 @@ def load(args):
     from keras_recon.inference.reconstruct import check_model, tile_overlaps
 
     Image.MAX_IMAGE_PIXELS = None  # these are the user's own files, of any size
-    try:
-        model = load_model(args.model)
-        if args.tile_size:
-            try:
-                model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
-            except ValueError as error:
-                raise ValueError(f"--tile-size does not fit the model: {error}") from error
-        check_model(model)  # refused here, not for every photo
-        tile_overlaps(model.image_shape[:2], args.overlap)
-        options = {name: getattr(args, name) for name in PROTOCOL}
-        if args.degradation:
-            options["degradation"] = degradations.from_string(args.degradation)
-        return model, PhotoProtocol(**options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    model = load_model(args.model)
+    if args.tile_size:
+        try:
+            model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
+        except ValueError as error:
+            raise ValueError(f"--tile-size does not fit the model: {error}") from error
+    check_model(model)  # refused here, not for every photo
+    tile_overlaps(model.image_shape[:2], args.overlap)
+    options = {name: getattr(args, name) for name in PROTOCOL}
+    return model, PhotoProtocol(degradations.get(args.degradation), **options)
 
 
 def reconstruct(job: Job, model, protocol, format: str | None, title: str) -> dict:
@@ -174,18 +143,6 @@ def reconstruct(job: Job, model, protocol, format: str | None, title: str) -> di
     if job.error_map:
         images.write_error_map(job.error_map, error_levels(reference, output))
     return {"path": job.name, **size, "seconds": seconds, **scores}
-
-
-def summarize(results: list[dict], args: argparse.Namespace, fingerprint: dict) -> dict:
-    """The means over photos, and what they are of."""
-    means = {"photos": len(results), "seconds": round(sum(result["seconds"] for result in results), 3)}
-    for name in ("psnr", "ssim"):
-        values = [result[name] for result in results if name in result]
-        if values:
-            means[name] = statistics.fmean(values)
-    reference = "the photos before the degradation" if args.degradation else args.reference and str(args.reference)
-    of = {"model": str(args.model), "photos": args.inputs, "reference": reference}
-    return {"results": means, "protocol": {**of, **fingerprint}}
 
 
 def show(title: str, done: int, total: int):

@@ -7,11 +7,14 @@ none is there twice. All machines must see the same folders.
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import reconstruct
+from app.extras import require
+from app.parser import fail
 from app.photo_jobs import STREAM, Job
+from app.photo_results import report
+from app.quiet import quiet_start
 
 # Under the names of a job's fields, so that the plan travels as rows of text.
 PATHS = ("source", "target", "folder", "error_map", "reference")
@@ -21,7 +24,6 @@ class Worker:
     """A process with a model of its own."""
 
     def __init__(self, args):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         self.model, self.protocol = reconstruct.load(args)
         self.format = args.format
 
@@ -41,12 +43,14 @@ def main(argv: list[str] | None = None):
         parser.error(f"--workers must be at least 1. Received: workers={args.workers}")
     if STREAM in (args.output, *args.inputs):
         parser.error("INPUT and --output must be files and folders; reconstruct.py takes -")
+    require("cluster", "ray")
     model, protocol = reconstruct.load(args)
     fingerprint = protocol.fingerprint(model)
 
-    import ray
+    with quiet_start():
+        import ray
 
-    from keras_recon.utils.files import remove_temporaries
+        from keras_recon.utils.files import remove_temporaries
 
     ray.init(args.address, log_to_driver=False)
     rows = [
@@ -61,7 +65,9 @@ def main(argv: list[str] | None = None):
         concurrency=args.workers,
     )
     try:
-        reconstruct.report(args, jobs, fingerprint, (json.loads(row["outcome"]) for row in outcomes.iter_rows()))
+        report(args, jobs, fingerprint, (json.loads(row["outcome"]) for row in outcomes.iter_rows()))
+    except OSError as error:
+        fail(f"--output cannot be written: {error}")
     finally:
         ray.shutdown()
         if jobs[0].folder:  # workers that were killed leave what they were writing

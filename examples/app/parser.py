@@ -1,6 +1,8 @@
 import argparse
 import difflib
 import re
+import sys
+from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
@@ -8,9 +10,29 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str, **kwargs):
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        self._given = []
 
-    def error(self, message: str):
-        unknown = re.match(r"unrecognized arguments: (-[^\s=]+)", message)
-        close = unknown and difflib.get_close_matches(unknown[1], self._option_string_actions, n=1)
-        suggestion = f"; did you mean {close[0]}?" if close else ""
-        self.exit(2, f"error: {message}{suggestion} (--help lists all)\n")
+    def parse_known_args(self, args=None, namespace=None):
+        self._given = sys.argv[1:] if args is None else [*args]
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        # A misspelt flag may show in what is missing: argparse tells of that first.
+        if re.match("unrecognized arguments|the following arguments are required", message):
+            message += next(filter(None, map(self._meant, self._given)), " (--help lists all)")
+        fail(message)
+
+    def _meant(self, argument: str) -> str | None:
+        """What a flag that there is not may have meant."""
+        flag = argument.partition("=")[0]
+        if not flag.startswith("--") or any(known.startswith(flag) for known in self._option_string_actions):
+            return None
+        names = [known[2:] for known in self._option_string_actions if known.startswith("--")]
+        close = difflib.get_close_matches(flag[2:], names, n=1)
+        return f"; did you mean --{close[0]}? (there is no {flag})" if close else None
+
+
+def fail(message: object) -> NoReturn:
+    """End with status 2 and one sentence."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,6 +1,8 @@
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,9 +33,8 @@ def export_model(
     `reconstruct_bytes` take whole photos, see `keras_recon.export.signatures.photo_signatures`; masked models have
     neither.
 
-    `onnx` and `litert` are `serve`, with any batch size, for ONNX Runtime and LiteRT. They need
-    `pip install "keras_recon[export]"` and the TensorFlow backend; onnx needs a float32 model, and fails on
-    keras-hub's ViT.
+    `onnx` and `litert` are `serve`, with any batch size, for ONNX Runtime and LiteRT. They need the packages of the
+    extra `export` and the TensorFlow backend; onnx needs a float32 model, and fails on keras-hub's ViT.
 
     Every file is loaded again and compared with `model` on `images`, see `keras_recon.export.parity.certify`. If one of
     them differs too much, nothing is written. Formats of earlier exports to the folder stay, with their rows.
@@ -50,7 +51,15 @@ def export_model(
     Raises:
         ValueError: of an unknown format.
         RuntimeError: the backend cannot write a format, or a file does not answer as the model does.
-        ImportError: a format needs a package that is not installed.
+        ImportError: a format needs a package that is not installed, and the extra that brings it.
+
+    Example:
+
+    >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
+    >>> images = np.random.rand(4, 32, 32, 3).astype("float32")
+    >>> certificate = keras_recon.export_model(model, "export", ["keras"], images)
+    >>> sorted(path.name for path in (tmp_path / "export").iterdir())
+    ['model.keras', 'parity.json']
     """
     for name in formats:
         if name not in FORMATS:
@@ -60,6 +69,9 @@ def export_model(
                 f"{name} cannot be exported from the {keras.backend.backend()} backend; save a .keras file, then load "
                 "and export it under KERAS_BACKEND=tensorflow"
             )
+        missing = [package for package in FORMATS[name].packages if find_spec(package) is None]
+        if missing:
+            raise ImportError(f'{name} needs {", ".join(missing)}, of the extra `export`: pip install -e ".[export]"')
     folder, merged = Path(folder), model.merged()
     with ExitStack() as stack:
         paths = {name: stack.enter_context(replacing(folder / FORMATS[name].file)) for name in formats}
@@ -110,7 +122,9 @@ def _write_onnx(model, path):
             node.type = "Add"
             graph.replace_inputs(node, [one.output[0], erf.output[0]])
 
-    model.export(path, format="onnx", verbose=False, input_signature=[_images_spec(model)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Keras asks for np.object, for tf2onnx
+        model.export(path, format="onnx", verbose=False, input_signature=[_images_spec(model)])
 
 
 def _write_litert(model, path):
@@ -122,16 +136,17 @@ def _images_spec(model):
 
 
 class Format(NamedTuple):
-    """The file of a format, the backends that can write it and the function that does."""
+    """The file of a format, the backends that can write it, the function that does, and what it needs of an extra."""
 
     file: str
     backends: tuple[str, ...]
     write: Callable[[Reconstructor, str], None]
+    packages: tuple[str, ...] = ()
 
 
 FORMATS = {
     "keras": Format(MODEL_FILE, ("tensorflow", "jax", "torch"), _write_keras),
     "savedmodel": Format("savedmodel", ("tensorflow", "jax"), _write_savedmodel),
-    "onnx": Format("model.onnx", ("tensorflow",), _write_onnx),
-    "litert": Format("model.tflite", ("tensorflow",), _write_litert),
+    "onnx": Format("model.onnx", ("tensorflow",), _write_onnx, ("tf2onnx", "onnxruntime")),
+    "litert": Format("model.tflite", ("tensorflow",), _write_litert, ("ai_edge_litert",)),
 }

@@ -34,16 +34,30 @@ def check_answer(server, model, photo, outputs):
     assert np.abs(server.picture(output) - expected).max() <= 1
 
 
-def test_it_needs_a_model(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        demo.parse(["--saved-models", str(tmp_path)])
-    assert f"Received: {tmp_path}" in capsys.readouterr().err
+def refusal(capsys, function, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        function([*map(str, arguments)])
+    assert exit_.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
 
 
-def test_limits_must_be_above_zero(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        demo.parse(["--saved-models", str(tmp_path), "--max-seconds", "0"])
-    assert "--max-seconds must be above 0. Received: 0.0" in capsys.readouterr().err
+def test_mistakes_are_said_at_once(tmp_path, capsys):
+    assert f"Received: {tmp_path}/no" in refusal(capsys, demo.parse, "--saved-models", tmp_path / "no")
+    text = refusal(capsys, demo.parse, "--saved-models", tmp_path, "--max-seconds", "0")
+    assert text == "error: --max-seconds must be above 0. Received: 0.0"
+
+
+def test_it_needs_a_model_and_a_free_port(tmp_path, capsys, model):
+    pytest.importorskip("gradio", reason="in the extra `demo`")
+    text = refusal(capsys, demo.main, "--saved-models", tmp_path)
+    assert text == f"error: --saved-models must hold a run with its model. Received: {tmp_path}"
+    model.save(tmp_path / "model.keras")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        text = refusal(capsys, demo.main, "--saved-models", tmp_path, "--port", port)
+    assert text == f"error: --host and --port must be free to listen at. Received: 127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 import json
 
 import detect_anomalies
-import keras
 import numpy as np
 import pytest
 from models.test_vit import TINY
@@ -14,20 +13,36 @@ from keras_recon.models import ViTReconstructor
 pytest.importorskip("tensorflow", reason="the data pipeline needs TensorFlow")
 
 
-def save_model(folder, **config):
-    model = ViTReconstructor(**{**TINY, "image_shape": (16, 16, 1), "latent_dim": 2, **config})
-    model.adapt(data.grid_crops(data.folder_photos(folder.parent / "data/train", channels=1), (16, 16), 4))
-    folder.mkdir()
-    model.save(folder / "model.keras")
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Runs of models for gray and RGB images, and a data set."""
+    folder = tmp_path_factory.mktemp("anomalies")
+    make_dataset(folder / "data")
+    for name, channels in (("vit", 1), ("rgb", 3)):
+        model = ViTReconstructor(**{**TINY, "image_shape": (16, 16, channels), "latent_dim": 2})
+        model.adapt(data.grid_crops(data.folder_photos(folder / "data/train", channels=channels), (16, 16), 4))
+        (folder / name).mkdir()
+        model.save(folder / name / "model.keras")
+    return folder
 
 
-def test_it_finds_the_defects_of_a_folder(tmp_path, capsys):
-    make_dataset(tmp_path / "data")
-    save_model(tmp_path / "vit")
-    output = tmp_path / "out"
-    arguments = ["--models", str(tmp_path / "vit"), "--sigma", "1", "--output", str(output)]
-    detect_anomalies.main([str(tmp_path / "data"), *arguments])
-    written = json.loads((output / "anomalies.json").read_text())
+@pytest.fixture
+def folder(shared, monkeypatch):
+    monkeypatch.chdir(shared)
+    return shared
+
+
+def refusal(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        detect_anomalies.main([*map(str, arguments)])
+    assert exit_.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_it_finds_the_defects_of_a_folder(folder, tmp_path, capsys):
+    arguments = ["data", "--models", "vit", "--sigma", "1", "--output", str(tmp_path)]
+    detect_anomalies.main(arguments)
+    written = json.loads((tmp_path / "anomalies.json").read_text())
     results, scores = written["results"], written["image scores"]
     assert {score["kind"] for score in scores} == {"good", "hole", "scratch"}
     worst_good = max(score["vit"] for score in scores if score["kind"] == "good")
@@ -36,9 +51,21 @@ def test_it_finds_the_defects_of_a_folder(tmp_path, capsys):
     for row in results.values():
         assert row["image AUROC"] == row["hole"] == row["scratch"] == 1.0
         assert row["pixel AUROC"] > 0.9
-    with Image.open(output / "anomalies.png") as picture:
+    with Image.open(tmp_path / "anomalies.png") as picture:
         assert np.asarray(picture.convert("RGB")).std() > 10
-    assert "pixel AUROC" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "scratch" in printed and "trial" not in printed and str(tmp_path / "anomalies.json") in printed
+    assert written["protocol"]["small images"] is None
+    assert "choose another --output" in refusal(capsys, *arguments)
+    assert json.loads((tmp_path / "anomalies.json").read_text()) == written
+
+
+def test_images_smaller_than_a_tile_are_a_trial():
+    models = {"a": ViTReconstructor(**TINY), "b": ViTReconstructor(**{**TINY, "image_shape": (16, 32, 3)})}
+    photos = [np.zeros((*size, 3)) for size in ((16, 32), (40, 31), (15, 40), (16, 16))]
+    text = "3 of 4 test images are smaller than a model's tiles"
+    assert detect_anomalies.of_small(photos, models).startswith(text)
+    assert detect_anomalies.of_small(photos[:1], models) is None
 
 
 @pytest.mark.parametrize(
@@ -46,26 +73,12 @@ def test_it_finds_the_defects_of_a_folder(tmp_path, capsys):
     [
         (["data/train", "--models", "vit"], "FOLDER must have train/good and test/good"),
         (["data", "--models", "nothing"], "--models must be folders of finished runs"),
+        (["data", "--models", "data"], "Received: path='data/model.keras', where there is nothing"),
         (["data", "--models", "vit", "--sigma", "-1"], "sigma=-1"),
         (["data", "--models", "vit", "vit"], "--models must be folders of different names"),
+        (["data", "--models", "vit", "rgb"], "--models must be of one number of channels"),
+        (["data", "--models", "vit", "--output", "data/train/good/0.png"], "File exists: 'data/train"),
     ],
 )
-def test_what_cannot_work_is_refused_at_once(tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    make_dataset(tmp_path / "data")
-    save_model(tmp_path / "vit")
-    with pytest.raises(SystemExit) as exit_:
-        detect_anomalies.main(arguments)
-    assert exit_.value.code == 2 and message in capsys.readouterr().err
-
-
-def test_models_of_different_channels_are_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make_dataset(tmp_path / "data")
-    save_model(tmp_path / "gray")
-    model = ViTReconstructor(**{**TINY, "image_shape": (16, 16, 3)})
-    (tmp_path / "rgb").mkdir()
-    model.save(tmp_path / "rgb/model.keras")
-    assert keras.saving.load_model("rgb/model.keras").image_shape[-1] == 3
-    with pytest.raises(SystemExit, match="one number of channels"):
-        detect_anomalies.main(["data", "--models", "gray", "rgb"])
+def test_what_cannot_work_is_refused(folder, capsys, arguments, message):
+    assert message in refusal(capsys, *arguments)

@@ -65,7 +65,10 @@ def test_a_folder_is_mirrored_and_measured_against_its_originals(folder, model, 
     summary = json.loads((folder / "out" / "summary.json").read_text())
     assert summary["results"]["psnr"] == pytest.approx(np.mean([result["psnr"] for result in results]))
     assert summary["protocol"]["reference"] == str(folder / "in") and summary["protocol"]["tile"] == [16, 16]
-    assert json.loads(capsys.readouterr().out) == summary["results"]
+    printed = capsys.readouterr().out
+    assert f"{summary['results']['psnr']:.4g}" in printed
+    for name in ("results.jsonl", "summary.json"):
+        assert str(folder / "out" / name) in printed.splitlines()
 
 
 def test_files_that_fail_are_named_and_the_rest_is_done(folder, capsys):
@@ -148,6 +151,12 @@ def test_stdin_to_stdout(folder, model, capsysbinary, monkeypatch):
         np.testing.assert_array_equal(np.asarray(output), expected)
 
 
+def test_a_single_photo_leaves_its_file_only(folder, capsys):
+    assert run(folder, "--output", str(folder / "new.webp"), inputs=["in/a.png"]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "new.webp", "run"]
+    assert "1 photo in" in (printed := capsys.readouterr().out) and printed.endswith(f", to {folder}/new.webp\n")
+
+
 # Not by `getrusage`, whose maximum a process inherits from the one that began it.
 PEAK = """
 import pathlib, re, sys, reconstruct
@@ -186,6 +195,9 @@ def test_a_hundred_megapixels_take_less_than_2_gb(tmp_path):
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--tile-size", "18"], "image_shape=(18, 18, 3)"),
         (["--model", "nowhere"], "--model must be"),
+        (["--model", "."], "Received: path='model.keras', where there is nothing"),
+        (["--degradation", "nois:3"], "Received: degradation='nois:3'"),
+        (["--output", __file__], "--output cannot be written: [Errno 17] File exists"),
         (["--reference", "nowhere"], "--reference must be a folder"),
         (["--error-maps"], "--error-maps needs --reference or --degradation"),
         (["--output", "-"], "--output must be a folder for 3 photos"),

@@ -182,9 +182,21 @@ def test_a_backend_that_cannot_write_a_format_says_which_can(tmp_path, model, na
     assert not list(tmp_path.iterdir())
 
 
-def test_unknown_formats_are_named(tmp_path, model):
+@tensorflow
+@pytest.mark.parametrize("name", ["onnx", "litert"])
+def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch, name):
+    model = models.ViTReconstructor(**TINY)
+    for package in export.FORMATS[name].packages:
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ImportError, match=rf"{name} needs {package}.* extra `export`: .*\[export\]"):
+            export_model(model, tmp_path, ["keras", name], IMAGES)
+        monkeypatch.undo()
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_formats_are_named(tmp_path):
     with pytest.raises(ValueError, match="Received: 'pickle'"):
-        export_model(model, tmp_path, ["pickle"], IMAGES)
+        export_model(models.ViTReconstructor(**TINY), tmp_path, ["pickle"], IMAGES)
 
 
 def test_the_saved_model_is_the_model_without_its_optimizer(tmp_path, model):
