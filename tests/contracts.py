@@ -60,32 +60,33 @@ def check_model(model_class: type, config: dict, path):
     np.testing.assert_allclose(ops.convert_to_numpy(model.decode(latents)), outputs, atol=1e-5)
     for name, value in config.items():
         assert model.get_config()[name] == value, name
-    assert model_class.from_config(model.get_config()).get_config() == model.get_config()
     model.save(path / "model.keras")
-    loaded = keras.saving.load_model(path / "model.keras")
-    for copy in (loaded, model.clone()):
+    loaded, clone = keras.saving.load_model(path / "model.keras"), model.clone()
+    assert clone.get_config() == model.get_config()
+    for copy in (loaded, clone):
         np.testing.assert_allclose(outputs_of(copy, images), outputs, atol=1e-6)
     for policy in POLICIES:
-        model = model_class.from_config({**config, "dtype": policy})
+        model = clone if policy == "float32" else model_class.from_config({**config, "dtype": policy})
         policies = {layer.dtype_policy.name for layer in model.layers}
         assert policies <= {policy, "float32"}  # the linear path, and a backbone as it was given
         assert policy in policies or not model.trainable_variables
         if model.linear_path:
             model.adapt(images)
         if model.trainable_variables:
-            check_training_step(model, images)
+            check_training(model, images)
         assert np.isfinite(outputs_of(model, images)).all()
 
 
-def check_training_step(model, images):
-    """Some steps of `fit` give a finite loss and move every trainable weight, also those behind heads of zeros."""
+def check_training(model, images):
+    """Steps give a finite loss and, in float32, move every trainable weight, also those behind heads of zeros."""
+    full = model.compute_dtype == "float32"
     before = [np.array(ops.convert_to_numpy(v)) for v in model.trainable_variables]
     optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-10)
     # Eagerly: tracing the step takes longer than these few; `test_training` runs it traced.
     model.compile(optimizer, "mse", run_eagerly=True)
-    history = model.fit(images, images, batch_size=len(images) // 2, epochs=2, verbose=0)
+    history = model.fit(images, images, batch_size=len(images) // 2, epochs=2 if full else 1, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
-    for old, variable in zip(before, model.trainable_variables):
+    for old, variable in zip(before if full else [], model.trainable_variables):
         # A bias of attention keys shifts all logits of a query alike: its gradient is rounding, or zero.
         moved = not np.array_equal(old, ops.convert_to_numpy(variable))
         assert moved or variable.path.endswith(("key/bias", "key_dense/bias")), variable.path

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from contracts import POLICIES, check_training_step, outputs_of, random_images
+from contracts import POLICIES, check_training, outputs_of, random_images
 from keras import ops
 from models.test_vit import TINY
 
@@ -58,7 +58,7 @@ def test_contract(config, policies, tmp_path):
         model = ViTReconstructor.from_config({**config, "dtype": policy})
         assert {layer.dtype_policy.name for layer in model.layers} <= {policy, "float32"}
         model.adapt(images)
-        check_training_step(model, images)
+        check_training(model, images)
         assert np.isfinite(outputs_of(model, images)).all()
 
 

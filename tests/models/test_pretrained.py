@@ -46,14 +46,14 @@ def test_features_are_the_outputs_of_the_chosen_blocks():
     images = random_images(2, 16, 16, 3)
     model = tiny("dinov2", feature_layers=(0, 2, 3), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     pyramid = keras.Model(model.backbone.inputs, dict(model.backbone.pyramid_outputs))
-    outputs = outputs_of(pyramid, (images - model.mean) / np.array(model.std, "float32"))
+    outputs = pyramid.predict((images - model.mean) / np.array(model.std, "float32"), verbose=0)
     expected = [layer_norm(outputs[name])[:, 2:].reshape(2, 4, 4, 8) for name in ("stem", "stage2", "stage3")]
-    features = ops.convert_to_numpy(model.features(images))
+    features = ops.convert_to_numpy(model.features(images, None))
     np.testing.assert_allclose(features, np.concatenate(expected, axis=-1), atol=1e-4)
     # A ViT's output is its last block's behind a norm, here still with gamma 1 and beta 0.
     model = tiny("vit", feature_layers=(3,))
     tokens = outputs_of(model.backbone, 2 * images - 1)[:, 1:]
-    np.testing.assert_allclose(ops.convert_to_numpy(model.features(images)), tokens.reshape(2, 4, 4, 8), atol=1e-4)
+    np.testing.assert_allclose(ops.convert_to_numpy(model.features(images, None)), tokens.reshape(2, 4, 4, 8), atol=1e-4)
 
 
 def test_after_adapt_it_equals_pca():
