@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from app.photo_jobs import STREAM, Job
 
-# Of more photos the table has the first and the last; of longer names it has the end.
-MAX_ROWS, EACH_END, NAME_WIDTH = 20, 5, 40
+# Of more photos the table has the first and the last.
+MAX_ROWS, EACH_END = 20, 5
 
 
 def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcomes: Iterable[dict]):
@@ -60,9 +60,6 @@ def table(results: list[dict]) -> str:
     if len(rows) > MAX_ROWS:
         pairs = [*rows.items()]
         rows = dict([*pairs[:EACH_END], ("...", {}), *pairs[-EACH_END:]])
-    short = [name if len(name) <= NAME_WIDTH else f"...{name[3 - NAME_WIDTH :]}" for name in rows]
-    if len({*short}) == len(rows):
-        rows = dict(zip(short, rows.values()))
     if len(results) > 1:
         rows["mean"] = _means(results, columns)
     text = results_table(rows)

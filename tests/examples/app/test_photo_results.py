@@ -23,12 +23,3 @@ def test_of_many_photos_the_first_the_last_and_the_means_of_all(count):
     assert names == [f"{i:03}.png" for i in range(count) if count == 20 or i < 5 or i >= 16]
     assert f"{(count - 1) / 2:g}" in next(line for line in text.splitlines() if "mean" in line).split()
     assert (" ..." in text) == (count > 20)
-
-
-def test_long_names_are_cut_unless_they_would_be_the_same():
-    path = "folder/" * 9
-    scores = {"psnr": 29.123, "ssim": 0.81234}
-    text = table([result(f"{path}{i}.png", **scores) for i in range(3)])
-    assert max(map(len, text.splitlines())) <= 80 and text.count("...") == 3 and "/2.png" in text
-    text = table([result(f"{i}/{path}a.png", **scores) for i in range(3)])
-    assert all(f"{i}/{path}a.png" in text for i in range(3))
