@@ -7,19 +7,22 @@ comparison that was killed goes on where it stopped when it is started again.
 
 import argparse
 import dataclasses
-import os
+import math
 import signal
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from app import settings
 from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, steps_within
-from app.parser import Parser
+from app.parser import Parser, fail
+from app.quiet import quiet_start
 from app.settings import RunConfig
 
 from keras_recon.utils.run import Run
 
-BATCH, PCA_STEPS = 64, 100  # PCA is fitted to so many batches of training crops
+BATCH = 64
 OTHER_ROWS = ("original", "pca", "mean", "input", "jpeg", "webp")
 
 
@@ -37,7 +40,8 @@ class Plan:
 
     def check(self, folders: dict[str, Path]):
         """Refuse finished runs, by label, that do not fit the settings or each other."""
-        check_comparable(folders, self.shared["data"], self.image_shape, self.shared["degradation"])
+        data = None if self.args.eval else self.shared["data"]
+        check_comparable(folders, self.image_shape, self.shared["degradation"], data)
 
     def trainings(self, steps_per_epoch: dict[str, int]) -> list[Job]:
         """A run per seed and spec, by the label's steps per epoch; the first seed of every spec comes first."""
@@ -125,57 +129,91 @@ def main(argv: list[str] | None = None):
             first = {label: folders[0] for label, folders in runs.items() if folders}
             plan.check(first)
     except ValueError as error:
-        sys.exit(f"error: {error}")
-    compare(plan, runs)
+        fail(error)
+    compare(plan, {label: [Run(folder) for folder in folders] for label, folders in runs.items()})
 
 
-def compare(plan: Plan, runs: dict[str, list[Path]]):
+def compare(plan: Plan, runs: dict[str, list[Run]]):
     """Evaluate finished runs, write what came out and print it."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide ours
-
-    import numpy as np  # from here on imports take seconds
-
-    from keras_recon import data, degradations
-    from keras_recon.evaluation import comparison, report
+    with quiet_start():  # from here on imports take seconds
+        from keras_recon import data, degradations
+        from keras_recon.evaluation import comparison, report
 
     args, shared, shape = plan.args, plan.shared, plan.image_shape
-    text = shared["degradation"]
+    degradation = degradations.get(shared["degradation"])
     try:
-        degradation = None if text is None else degradations.from_string(text)
         training, validation = data.load_photos(shared["data"], shared["channels"], shared["data_dir"], "skip")
         validation = data.validation_batches(validation, shape, BATCH, degradation=degradation)
         validation = list(validation.as_numpy_iterator())
-        if args.eval:
-            photos = data.folder_photos(args.eval, channels=shared["channels"], on_bad="skip")
-            parts = list(data.photo_grids(photos, shape[:2], args.stride))
-            source, unit = f"{len(parts)} photos of {args.eval}, every {args.stride} pixels", "photos"
-            if photos.bad:
-                print(f"warning: {len(photos.bad)} photos could not be used: {', '.join(photos.bad)}", file=sys.stderr)
-        else:
-            parts = [clean[None] for _, batch in validation for clean in batch]
-            source, unit = "the validation photos, by which the weights of the best epoch were chosen", "crops"
+        evaluated = _photos(plan) if args.eval else _validation_crops(validation)
     except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
-    images, groups = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    loaded = {label: [Run(folder) for folder in folders] for label, folders in runs.items()}
-    fitting = (training, shape, BATCH, PCA_STEPS)
-    fitting = data.training_batches(*fitting, epochs=1, seed=0, degradation=degradation)
-    measured = comparison.compare(loaded, images, groups, fitting, validation, degradation)
+        fail(error)
+    print(f"\nComparing {', '.join(runs)} on {evaluated.crops} ...", flush=True)
+    fitting = _fitting_batches(plan, training, runs)
+    measured = comparison.compare(runs, evaluated.images, evaluated.groups, fitting, validation, degradation)
+    sources = {label: seeds[0].config["data"] for label, seeds in runs.items()}
     protocol = {
-        "training data": shared["data"],
-        "pca": f"fitted to {BATCH * PCA_STEPS} training crops, patches as large as the largest of the models",
-        "degradation": text or "none",
-        "evaluated crops": f"{len(images)} of {shape} from {source}",
-        "intervals": f"over {unit}, which are drawn with replacement",
-        "budget of a training": f"{args.minutes:g} minutes" if args.minutes else "the steps of the table",
-        "seeds": {label: [run.config["seed"] for run in of_label] for label, of_label in loaded.items()},
+        "training data": sources if len(set(sources.values())) > 1 else shared["data"],
+        "pca": f"fitted to crops of the training photos of {shared['data']}, to at least as many as the linear path of "
+        "any run; patches as large as the largest of the models",
+        "degradation": shared["degradation"] or "none",
+        "intervals": f"over {evaluated.unit}, which are drawn with replacement",
+        "budget of a training": f"{args.minutes:g} minutes" if args.minutes else "the steps of the rows",
+        "seeds": {label: [run.config["seed"] for run in of_label] for label, of_label in runs.items()},
     }
     folder, log_dir = Path(shared["saved_models"], args.name), Path(shared["logs"], args.name)
-    report.write_comparison(measured, loaded, folder, log_dir, protocol)
-    print(f"\n{report.summary(measured)}\n")
+    report.write_comparison(measured, runs, folder, log_dir, evaluated.crops, protocol)
+    print(f"\n{report.summary(measured, evaluated.crops)}\n")
     for path in sorted(folder.glob("[!.]*.*")):
         print(path)
     print(f"tensorboard --logdir {shared['logs']}")
+
+
+class Evaluated(NamedTuple):
+    """Images to evaluate on, the number of the photo of each, what they are in words, and what their groups are."""
+
+    images: np.ndarray
+    groups: np.ndarray
+    crops: str
+    unit: str
+
+
+def _photos(plan):
+    """The crops of --eval."""
+    from keras_recon import data
+
+    args, shape = plan.args, plan.image_shape
+    photos = data.folder_photos(args.eval, channels=shape[2], on_bad="skip")
+    grids = list(data.photo_grids(photos, shape[:2], args.stride))
+    if photos.bad:
+        print(f"warning: {len(photos.bad)} photos could not be used: {', '.join(photos.bad)}", file=sys.stderr)
+    images, groups = np.concatenate(grids), np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
+    source = f"{len(grids)} photos in {args.eval}, every {args.stride} pixels"
+    return Evaluated(images, groups, f"{_crops(images)} of {source}", "photos")
+
+
+def _validation_crops(validation):
+    """The crops of the validation batches."""
+    images = np.concatenate([clean for _, clean in validation])
+    source = "the validation photos, by which the weights of the best epoch were chosen"
+    return Evaluated(images, np.arange(len(images)), f"{_crops(images)} of {source}", "crops")
+
+
+def _crops(images):
+    return f"{len(images)} crops of {images.shape[1]}x{images.shape[2]} pixels"
+
+
+def _fitting_batches(plan, training, runs):
+    """What PCA is fitted to: no run's own linear path saw more crops."""
+    from keras_recon.training.options import TrainingOptions
+    from keras_recon.training.train import fitting_batches
+
+    configs = [run.config for seeds in runs.values() for run in seeds]
+    crops = max(config["batch_size"] * config["steps_per_epoch"] for config in configs)
+    options = TrainingOptions(
+        batch_size=BATCH, steps_per_epoch=math.ceil(crops / BATCH), degradation=plan.shared["degradation"]
+    )
+    return fitting_batches(training, plan.image_shape, options)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from app import settings
+from app.parser import fail
 from app.settings import RunConfig, flag
 from app.systems import SYSTEMS
 
@@ -110,7 +111,7 @@ class Job:
         print(f"\n{name}: {self.script.name} {shlex.join(flags)}", flush=True)
         done = subprocess.run([sys.executable, self.script, *flags, f"--run-name={name}"])
         if done.returncode:
-            sys.exit(f"error: {self.script.name} ended with exit status {done.returncode} in the run {name}")
+            fail(f"{self.script.name} ended with exit status {done.returncode} in the run {name}")
         return run.folder
 
 
@@ -128,8 +129,13 @@ def steps_within(minutes: float, epochs: int, batch_size: int, calibration: Path
     return steps
 
 
-def check_comparable(folders: dict[str, Path], data: str, image_shape: tuple[int, int, int], degradation: str | None):
-    """Refuse finished runs of other data, image shapes or degradations, or of different numbers of latent values."""
+def check_comparable(
+    folders: dict[str, Path], image_shape: tuple[int, int, int], degradation: str | None, data: str | None
+):
+    """Refuse finished runs of other image shapes or degradations, or of different numbers of latent values.
+
+    And of other training data, unless `data` is None.
+    """
     facts = {}
     for label, folder in folders.items():
         run = Run(folder)
@@ -138,11 +144,12 @@ def check_comparable(folders: dict[str, Path], data: str, image_shape: tuple[int
             raise ValueError(f"all runs must see whole images, not masked ones. Received: the masked run {label}")
         shape = RunConfig(image_size=config["image_size"], channels=config["channels"]).image_shape
         degraded = f"degradation {config.get('degradation')}"  # older runs have no such setting
-        facts[label] = (config["data"], shape, degraded, run.results["model"]["latent values"])
-    wanted = (data, image_shape, f"degradation {degradation}")
-    if len({wanted, *(fact[:3] for fact in facts.values())}) > 1 or len(set(facts.values())) > 1:
+        facts[label] = (shape, degraded, *([config["data"]] if data else []), run.results["model"]["latent values"])
+    wanted = (image_shape, f"degradation {degradation}", *([data] if data else []))
+    if len({wanted, *(fact[:-1] for fact in facts.values())}) > 1 or len(set(facts.values())) > 1:
         received = "; ".join(f"{label} {', '.join(map(str, fact))}" for label, fact in facts.items())
+        of_data = f"the data {data!r} (or be evaluated by --eval), " if data else ""
         raise ValueError(
-            f"all runs must have the data {data!r}, the image shape {image_shape}, the degradation {degradation} and "
-            f"one number of latent values. Received: {received}"
+            f"all runs must have {of_data}the image shape {image_shape}, the degradation {degradation} and one number "
+            f"of latent values. Received: {received}"
         )

@@ -2,6 +2,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import numpy as np
 from keras import ops
@@ -9,47 +10,18 @@ from keras import ops
 from keras_recon import metrics
 from keras_recon.degradations import Degradation, degrade
 from keras_recon.evaluation.baselines import fit_pca, mean_patch
-from keras_recon.evaluation.rate import CODECS, at_bytes, quantized_scores, transmit
-from keras_recon.evaluation.scores import evaluate, image_scores, means, paired_interval
+from keras_recon.evaluation.codecs import CODECS
+from keras_recon.evaluation.references import codec_within, degraded_input
+from keras_recon.evaluation.scores import evaluate, means, paired_interval
+from keras_recon.evaluation.systems import System
 from keras_recon.evaluation.verdicts import Curve, Entry, Verdict, verdicts
-from keras_recon.models import Reconstructor
 from keras_recon.saving import load_model
 from keras_recon.utils.run import Run
 
 BATCH = 64
+RATE_BATCHES = 4  # of the fitting ones, which steps and probabilities of latents are fitted to
 PICTURES = 6
 SCORES = ("psnr", "ssim", "ms_ssim")
-
-
-class System:
-    """One or more models, equal up to the seed, on the same (degraded, clean) batches; per-image means over the seeds.
-
-    Attributes:
-        model: the first.
-        of_seeds: `image_scores` of each model.
-        scores: PSNR, SSIM ... (images,) by name.
-        quantized: the same with the latents in 8 bits; None for a model that needs more than its latents.
-        bytes: per image, of these latents; None as above.
-    """
-
-    def __init__(self, models: list[Reconstructor], batches: list):
-        self.model = models[0]
-        self.of_seeds = [image_scores(model, batches) for model in models]
-        self.scores = _mean(self.of_seeds)
-        self.quantized = self.bytes = None
-        if self.model.decodes_latents:
-            quantized, sizes = zip(*(quantized_scores(model, batches) for model in models))
-            self.quantized, self.bytes = _mean(quantized), float(np.mean(sizes))
-
-    def row(self) -> dict:
-        """Its columns of the table."""
-        psnr = [scores["psnr"].mean(dtype="float64") for scores in self.of_seeds]
-        row = means(self.scores)
-        if self.quantized:
-            row |= {"psnr 8-bit": means(self.quantized)["psnr"], "bytes": round(self.bytes)}
-        if len(psnr) > 1:
-            row |= {"seeds": len(psnr), "spread": float(np.std(psnr, ddof=1))}
-        return row
 
 
 @dataclass
@@ -60,11 +32,13 @@ class Comparison:
         rows: of the table: the label of each system trained, `pca`, `mean`, and `jpeg` and `webp`; for degraded images
             the degraded `input` itself, not clipped, in the place of the codecs.
         seeds: figures of each run, by label.
-        entries: the trained systems with their curves.
+        entries: the trained systems with their curves; none if they were trained on different data, as the curves are
+            then of different crops, and the claims are not about such runs.
         pca_validation_psnr: in dB, on the crops that the curves are of.
-        verdicts: on the three claims.
+        verdicts: on the claims whose systems are among the entries.
         remarks: sentences that the table needs.
-        curves: of each codec, dictionaries with `quality`, `bytes` and `psnr`.
+        rates: quality against bytes, by row: dictionaries with `bytes`, `psnr`, and the `step` of a model's latents, in
+            1/255, or the `quality` of a codec.
         pictures: the same few images through every system, (images, height, width, channels), `original` first,
             then `input` where it differs.
         picture_psnr: (images,) in dB by system.
@@ -76,7 +50,7 @@ class Comparison:
     pca_validation_psnr: float
     verdicts: list[Verdict]
     remarks: list[str]
-    curves: dict[str, list[dict]]
+    rates: dict[str, list[dict]]
     pictures: dict[str, np.ndarray]
     picture_psnr: dict[str, np.ndarray]
 
@@ -98,85 +72,88 @@ def compare(
         runs: a run per seed by the label of the row; of one image shape and number of latent values.
         images: (images, height, width, channels) in [0, 1], clean.
         groups: (images,), the photo that each is from, see `paired_interval`.
-        fitting: batches that PCA is fitted to.
+        fitting: (degraded, clean) batches of other images: PCA is fitted to them, and what the latents of all models
+            cost to the first of them.
         validation: the (degraded, clean) batches that the runs' curves are of.
         degradation: of the runs; each image is degraded by its index, see `degrade`.
     """
     inputs = degrade(images, degradation)
     batches = [(inputs[i : i + BATCH], images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
-    trained = {label: System([load_model(run.model) for run in seeds], batches) for label, seeds in runs.items()}
+    known = [degraded for degraded, _ in islice(iter(fitting), RATE_BATCHES)]
+    trained = {label: System([load_model(run.model) for run in seeds], batches, known) for label, seeds in runs.items()}
     # Of PCAs with as many latent values, the one with the largest patches is the best.
     pca = fit_pca(max((system.model for system in trained.values()), key=lambda model: model.patch_size), fitting)
-    systems = {**trained, "pca": System([pca], batches)}
-    rows = {label: system.row() for label, system in systems.items()}
+    systems = {**trained, "pca": System([pca], batches, known)}
+    references = _references(systems, images, batches, degradation)
+    curves = {label: [Curve.of(run) for run in seeds] for label, seeds in runs.items()}
+    entries, remarks = _entries(trained, runs, curves)
     reference, interval = systems["pca"].scores["psnr"], partial(paired_interval, groups=groups)
-    for label, seeds in runs.items():
-        psnr = trained[label].scores["psnr"]
-        limits = interval(psnr, reference) or (None, None)
-        over = {"over pca": float(np.mean(psnr - reference)), "95% from": limits[0], "95% to": limits[1]}
-        rows[label] = {"psnr": rows[label]["psnr"], **over, **rows[label], **_training(seeds)}
+    rows = {label: system.row() for label, system in systems.items()}
+    for label, system in trained.items():
+        rows[label] |= _over(system.scores["psnr"], reference, interval) | _training(runs[label][0], curves[label])
     rows["pca"] |= {"latent values": math.prod(pca.latent_shape), "compression ratio": pca.compression_ratio}
     rows["mean"] = evaluate(mean_patch(pca), batches)
+    reconstruct = {
+        **{r.name: r.reconstruct for r in references if r.reconstruct},
+        **{label: systems[label].model for label in ("pca", *trained)},
+    }
     # At random: evenly spread over a grid, they could all be the corners of photos.
     chosen = np.sort(np.random.default_rng(0).choice(len(images), min(PICTURES, len(images)), replace=False))
-    seen, chosen = inputs[chosen], images[chosen]
-    outputs = {label: ops.convert_to_numpy(system.model(seen)) for label, system in systems.items()}
-    best = max((label for label in systems if systems[label].bytes), key=lambda label: rows[label]["psnr"])
-    remarks, curves = [], {}
-    if degradation:
-        rows["input"] = evaluate(lambda degraded: degraded, batches)
-        outputs["input"] = seen
-        remarks.append(f"{', '.join(CODECS)}: left out, as they do not undo {degradation}.")
-    for codec in () if degradation else CODECS:
-        if codec == "jpeg" and images.shape[-1] == 4:
-            remarks.append("jpeg: it has no fourth channel.")
-            continue
-        coded, curve = at_bytes(codec, images, systems[best].bytes)
-        curves[codec] = [c._asdict() for c in curve]
-        if coded:
-            scores = evaluate(partial(_decoded, codec=codec, quality=coded.quality), batches)
-            rows[codec] = {**scores, "psnr 8-bit": scores["psnr"], "bytes": round(coded.bytes)}
-            outputs[codec] = _decoded(chosen, codec, coded.quality)
-            remarks.append(f"{codec}: quality {coded.quality}, the greatest within the bytes of {best}.")
-        else:
-            rows[codec] = {"bytes": round(curve[0].bytes)}
-            remarks.append(f"{codec}: needs more than the bytes of {best} even at its lowest quality.")
-    order = [name for name in ("input", "pca", "jpeg", "webp", *trained) if name in outputs]
-    entries = [
-        Entry(label, type(system.model).__name__, system.scores["psnr"], [Curve.of(run) for run in runs[label]])
-        for label, system in trained.items()
-    ]
+    outputs = {name: ops.convert_to_numpy(function(inputs[chosen])) for name, function in reconstruct.items()}
     return Comparison(
-        rows=rows,
-        seeds={label: [_seed(*pair) for pair in zip(runs[label], s.of_seeds)] for label, s in trained.items()},
+        rows=rows | {r.name: r.row for r in references},
+        seeds={
+            label: [_seed(*of_seed) for of_seed in zip(runs[label], curves[label], system.of_seeds)]
+            for label, system in trained.items()
+        },
         entries=entries,
         pca_validation_psnr=evaluate(pca, validation)["psnr"],
         verdicts=verdicts(entries, reference, interval),
-        remarks=remarks,
-        curves=curves,
-        pictures={"original": chosen, **{name: outputs[name] for name in order}},
-        picture_psnr={name: ops.convert_to_numpy(metrics.psnr(chosen, outputs[name])) for name in order},
+        remarks=remarks + [r.remark for r in references],
+        rates={
+            **{label: [point._asdict() for point in system.rate] for label, system in systems.items() if system.rate},
+            **{r.name: r.rate for r in references if r.rate},
+        },
+        pictures={"original": images[chosen], **outputs},
+        picture_psnr={name: ops.convert_to_numpy(metrics.psnr(images[chosen], o)) for name, o in outputs.items()},
     )
 
 
-def _decoded(images, codec, quality):
-    return transmit(images, codec, quality)[0]
+def _references(systems, images, batches, degradation):
+    """The degraded input, or codecs at the bytes of the best system that has any."""
+    if degradation:
+        return [degraded_input(batches, degradation)]
+    coded = {label: system for label, system in systems.items() if system.coded}
+    best = max(coded, key=lambda label: means(coded[label].scores)["psnr"])
+    return [codec_within(name, images, batches, coded[best].coded.bytes, best) for name in CODECS]
 
 
-def _mean(scores):
-    return {name: np.mean([score[name] for score in scores], axis=0) for name in scores[0]}
+def _entries(trained, runs, curves):
+    """The trained systems with their curves, or what each was trained on, where they cannot be compared by these."""
+    data = {label: seeds[0].config.get("data", "photos as given") for label, seeds in runs.items()}
+    if len(set(data.values())) > 1:
+        return [], [f"{label}: trained on {of_run}." for label, of_run in data.items()]
+    return [
+        Entry(label, type(system.model).__name__, system.scores["psnr"], curves[label])
+        for label, system in trained.items()
+    ], []
 
 
-def _training(seeds):
+def _over(psnr, reference, interval):
+    """Columns of a row beside the baseline's PSNR."""
+    limits = interval(psnr, reference) or ()
+    return {"over pca": float(np.mean(psnr - reference)), **dict(zip(("95% from", "95% to"), limits))}
+
+
+def _training(run, curves):
     """Columns that a row's training gives it: seconds as the mean over seeds, steps, sizes of the model."""
-    model = {name: value for name, value in seeds[0].results["model"].items() if name not in (*SCORES, "seconds")}
-    seconds = round(np.mean([Curve.of(run).seconds[-1] for run in seeds]))
-    return {"seconds": seconds, "steps": int(Curve.of(seeds[0]).steps[-1]), **model}
+    model = {name: value for name, value in run.results["model"].items() if name not in (*SCORES, "seconds")}
+    seconds = round(np.mean([curve.seconds[-1] for curve in curves]))
+    return {"seconds": seconds, "steps": int(curves[0].steps[-1]), **model}
 
 
-def _seed(run, scores):
+def _seed(run, curve, scores):
     """A run's figures in the JSON."""
-    curve = Curve.of(run)
     return {
         "run": str(run.folder),
         "seed": run.config["seed"],

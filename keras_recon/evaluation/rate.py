@@ -1,101 +1,127 @@
-"""What reconstructions cost in bytes: latents as 8-bit numbers and, beside them, the codecs JPEG and WebP."""
+"""What latents cost in bytes: rounded by an equal step in pixels, under probabilities that are fixed beforehand."""
 
-import io
-from bisect import bisect_right
-from functools import cache
-from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 from keras import ops
-from PIL import Image
 
 from keras_recon import metrics
-from keras_recon.evaluation.scores import image_scores
 from keras_recon.models import Reconstructor
 
-LEVELS = 256  # 8 bits
-CODECS = {"jpeg": {}, "webp": {"method": 6}}  # with Pillow's options; JPEG's default is 4:2:0 chroma
-CURVE_QUALITIES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+STEPS = (2, 4, 8, 16, 32, 64)  # in 1/255
+TOLERANCE = 0.1  # dB that rounding may cost
+PROBES = 8  # images whose latents are moved for `pixel_gains`
+LAPLACE_SHARE = 0.2  # of the probabilities; the others are those of the fitted latents
+MAX_RATIO = 16.0  # of a step to the Laplace distribution's scale: the latents of a dead channel have none
 
 
-class Quantized(NamedTuple):
-    """Latents in 8 bits.
+class RatePoint(NamedTuple):
+    """Latents at a step: the step in 1/255, means over images of the bytes and of the PSNR in dB."""
 
-    Attributes:
-        latents: the levels, float32 (images, rows, columns, latent_dim), at most half a step from what they stand for.
-        bytes: per image, at the empirical entropy of each channel. A bound for coders that know the frequencies of the
-            levels and take positions as independent: no coder is run, frequencies and ranges are not counted.
-    """
-
-    latents: np.ndarray
-    bytes: float
-
-
-def quantize(latents: np.ndarray) -> Quantized:
-    """Round latents (images, rows, columns, latent_dim) to 256 even levels over the range of each channel."""
-    _, rows, columns, latent_dim = latents.shape
-    low, high = latents.min(axis=(0, 1, 2)), latents.max(axis=(0, 1, 2))  # (latent_dim,)
-    step = np.where(high > low, high - low, 1) / (LEVELS - 1)
-    symbols = np.rint((latents - low) / step).astype("uint8")
-    counts = [np.bincount(channel, minlength=LEVELS) for channel in symbols.reshape(-1, latent_dim).T]
-    bits = scipy.stats.entropy(counts, base=2, axis=1).sum()  # per position
-    return Quantized((low + step * symbols).astype("float32"), float(bits * rows * columns / 8))
-
-
-def quantized_scores(model: Reconstructor, batches: list) -> tuple[dict[str, np.ndarray], float]:
-    """`image_scores` of what `model` decodes from 8-bit latents of (degraded, clean) batches, and bytes per image."""
-    latents = [ops.convert_to_numpy(model.encode(degraded)) for degraded, _ in batches]
-    quantized = quantize(np.concatenate(latents))
-    starts = np.cumsum([len(part) for part in latents])[:-1]
-    pairs = zip(np.split(quantized.latents, starts), (clean for _, clean in batches))
-    return image_scores(model.decode, pairs), quantized.bytes
-
-
-def transmit(images: np.ndarray, codec: str, quality: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (images, height, width, channels) in [0, 1] through a codec of `CODECS`: decoded images, bytes of each.
-
-    For JPEG the bytes of the abbreviated stream count, without the tables: sender and receiver can agree on these,
-    and for a small crop they are most of the file.
-    """
-    decoded, sizes = [], []
-    for image in np.rint(np.asarray(images) * 255).astype("uint8"):
-        picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-        file = _encode(picture, codec, quality)
-        sizes.append(len(_encode(picture, codec, quality, streamtype=2) if codec == "jpeg" else file))
-        with Image.open(io.BytesIO(file)) as received:
-            decoded.append(np.asarray(received.convert(picture.mode)).reshape(image.shape))
-    return np.stack(decoded).astype("float32") / 255, np.array(sizes)
-
-
-def _encode(picture, codec, quality, **options) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, codec, quality=quality, **CODECS[codec], **options)
-    return file.getvalue()
-
-
-class Coded(NamedTuple):
-    """A codec at a quality: means over images of the bytes and of the PSNR in dB."""
-
-    quality: int
+    step: int
     bytes: float
     psnr: float
 
 
-def at_bytes(codec: str, images: np.ndarray, budget: float) -> tuple[Coded | None, list[Coded]]:
-    """The greatest quality, from 1 to 100, at which `codec` needs at most `budget` mean bytes per image.
+def pixel_gains(model: Reconstructor, latents: np.ndarray, seed: int = 0) -> np.ndarray:
+    """How far the pixels move per unit of a latent, (latent_dim,): of each channel the root mean square over latents.
 
-    Returns:
-        It, or None if the lowest quality needs more, and the curve over qualities up to twice the budget.
+    How far is the Euclidean norm of the change in all pixels; of a linear decoder it is the norm of its row. By finite
+    differences of `decode`: the latents of a channel move at all positions at once, by an eighth of their standard
+    deviation and with random signs, so that what several do to a pixel adds up in squares, as their rounding will.
+
+    Args:
+        model: one that decodes latents.
+        latents: (images, rows, columns, latent_dim).
+        seed: of the signs.
+    """
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], latents.shape[:3])
+    deviations = latents.std(axis=(0, 1, 2))
+    images = _decode(model, latents)
+    gains = []
+    for channel, move in enumerate(np.where(deviations > 0, deviations / 8, 1)):
+        moved = latents.copy()
+        moved[..., channel] += signs * move
+        change = np.square(_decode(model, moved) - images).sum(dtype="float64")
+        gains.append(np.sqrt(change / signs.size) / move)
+    return np.array(gains)
+
+
+class LatentCoder:
+    """Rounds latents to multiples of a step and tells the bytes that they then need.
+
+    A channel's step is `step / gain`, about the median: rounding moves the pixels by as much as that of orthonormal
+    coefficients, such as JPEG's, to multiples of `step`. A multiple's probability is its share of the fitted latents,
+    mixed with that of a Laplace distribution, so that any multiple has one. Steps and probabilities are part of the
+    model. No coder is run: the bytes are the cross-entropy, which a static arithmetic coder with these tables reaches.
+
+    Args:
+        fitted: latents (n, latent_dim), of other images than those that will be coded.
+        gains: (latent_dim,), see `pixel_gains`.
+        step: in pixels from 0 to 1.
     """
 
-    @cache
-    def code(quality):
-        decoded, sizes = transmit(images, codec, quality)
-        psnr = ops.convert_to_numpy(metrics.psnr(images, decoded))
-        return Coded(quality, float(sizes.mean()), float(psnr.mean(dtype="float64")))
+    def __init__(self, fitted: np.ndarray, gains: np.ndarray, step: float):
+        self.steps = step / np.maximum(gains, 1e-9)  # what moves no pixel is not worth a bit
+        self.centers = np.median(fitted, axis=0).astype("float64")
+        scales = np.abs(fitted - self.centers).mean(axis=0)
+        self.ratios = self.steps / np.maximum(scales, self.steps / MAX_RATIO)
+        symbols = self._symbols(fitted)
+        self.counts = [np.unique(channel, return_counts=True) for channel in symbols.T]
+        self.total = len(fitted)
 
-    within = bisect_right(range(1, 101), budget, key=lambda quality: code(quality).bytes)
-    curve = map(code, sorted({*CURVE_QUALITIES, within} - {0}))
-    return code(within) if within else None, list(takewhile(lambda c: c.quality == 1 or c.bytes <= 2 * budget, curve))
+    def __call__(self, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of latents (images, rows, columns, latent_dim): the rounded ones, float32, and whole bytes (images,)."""
+        symbols = self._symbols(latents)
+        bits = sum(self.bits(symbols[..., channel], channel).sum(axis=(1, 2)) for channel in range(symbols.shape[-1]))
+        return (self.centers + symbols * self.steps).astype("float32"), np.ceil(bits / 8)
+
+    def bits(self, symbols: np.ndarray, channel: int) -> np.ndarray:
+        """What symbols of a channel, integers of any shape, cost each."""
+        values, counts = self.counts[channel]
+        at = np.minimum(np.searchsorted(values, symbols), len(values) - 1)
+        share = np.where(values[at] == symbols, counts[at] / self.total, 0.0)
+        ratio, size = self.ratios[channel], np.abs(symbols)
+        # The integral over a step; its logarithm, as far out it is less than the least float.
+        tail = np.log(-np.expm1(-ratio) / 2) - (size - 0.5) * ratio
+        laplace = np.where(size > 0, tail, np.log(-np.expm1(-ratio / 2)))
+        with np.errstate(divide="ignore"):  # a share of 0
+            mixed = np.logaddexp(np.log((1 - LAPLACE_SHARE) * share), np.log(LAPLACE_SHARE) + laplace)
+        return -mixed / np.log(2)
+
+    def _symbols(self, latents):
+        return np.rint((latents - self.centers) / self.steps)
+
+
+def rate_curve(model: Reconstructor, batches: list, fitting: list[np.ndarray]) -> list[RatePoint]:
+    """What a model that decodes latents makes of (degraded, clean) batches when these are rounded, by each of `STEPS`.
+
+    Args:
+        model, batches: what is measured.
+        fitting: batches of images that steps and probabilities are fitted to, others than those of `batches`.
+    """
+    fitted = np.concatenate([_encode(model, images) for images in fitting])
+    gains = pixel_gains(model, fitted[np.linspace(0, len(fitted), PROBES, endpoint=False).astype(int)])
+    fitted = fitted.reshape(-1, fitted.shape[-1])
+    latents = [_encode(model, degraded) for degraded, _ in batches]
+    curve = []
+    for step in STEPS:
+        coder = LatentCoder(fitted, gains, step / 255)
+        rounded, sizes = zip(*map(coder, latents))
+        psnr = [metrics.psnr(clean, model.decode(ops.convert_to_tensor(r))) for r, (_, clean) in zip(rounded, batches)]
+        psnr = np.concatenate([ops.convert_to_numpy(of_batch) for of_batch in psnr])
+        curve.append(RatePoint(step, float(np.concatenate(sizes).mean()), float(psnr.mean(dtype="float64"))))
+    return curve
+
+
+def coarsest(curve: list[RatePoint], psnr: float) -> RatePoint:
+    """The point with the coarsest step at most `TOLERANCE` below `psnr`, that of latents as they are, or the finest."""
+    return max((p for p in curve if p.psnr >= psnr - TOLERANCE), default=curve[0], key=lambda point: point.step)
+
+
+def _encode(model, images):
+    return ops.convert_to_numpy(model.encode(ops.convert_to_tensor(np.asarray(images))))
+
+
+def _decode(model, latents):
+    return ops.convert_to_numpy(model.decode(ops.convert_to_tensor(latents, "float32")))

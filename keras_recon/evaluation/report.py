@@ -1,10 +1,13 @@
+import textwrap
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from keras_recon.evaluation.codecs import CODECS
 from keras_recon.evaluation.comparison import Comparison
 from keras_recon.evaluation.figures import save_convergence, save_grid, save_rate
+from keras_recon.evaluation.rate import STEPS, TOLERANCE
 from keras_recon.utils.environment import environment
 from keras_recon.utils.files import replacing, write_json
 from keras_recon.utils.run import Run
@@ -15,68 +18,130 @@ FIGURES = {
     "rate": "Quality against bytes",
     "grid": "The same images through every system",
 }
+COLUMNS = {  # of the printed table
+    "psnr": "{psnr:.2f}",
+    "±": "{spread:.2f}",
+    "over pca": "{over pca:+.2f}",
+    "95% interval": "{95% from:+.2f} {95% to:+.2f}",
+    "ssim": "{ssim:.3f}",
+    "ms ssim": "{ms_ssim:.3f}",
+    "bytes": "{bytes:,}",
+    "coded psnr": "{coded psnr:.2f}",
+    "seconds": "{seconds:,}",
+}
 NOTES = {
     "pixels": "float in [0, 1], clipped; outputs of the models not quantised, those of JPEG and WebP in 8 bits",
     "input": "the degraded images themselves, not clipped",
     "average": "metrics per image, then the mean over images and seeds",
-    "spread": "standard deviation (n - 1) of the mean PSNR over seeds",
+    "±": "standard deviation (n - 1) of the mean PSNR over seeds",
     "over pca": "mean difference in PSNR (dB); its 95 % interval is a paired percentile bootstrap, which does not hold "
     "what other seeds would change",
-    "psnr 8-bit": "of images decoded from latents in 256 even levels over each channel's range in these images",
-    "bytes": "per image; 8-bit latents, empirical entropy: a bound, no coder is run, no side information counted",
-    "jpeg": "Pillow, 4:2:0, standard Huffman tables, abbreviated streams (the tables are not counted)",
-    "webp": "Pillow, lossy, method 6, whole files",
+    "bytes": "per image, in whole bytes, of what depends on the image: headers count for nobody, nor do tables and "
+    "settings that sender and receiver agree on beforehand",
+    "latents": "rounded by an equal step in pixels: the step of one is that step over the root mean square change of "
+    "the pixels (Euclidean norm) per unit of it; their bytes are the cross-entropy under probabilities that, like the "
+    "steps, were fixed on training crops: what a static arithmetic coder would need, no coder is run",
+    "coded psnr": "of images decoded from rounded latents, at the coarsest step of "
+    f"{', '.join(map(str, STEPS))} / 255 that costs at most {TOLERANCE} dB, or the finest",
+    "jpeg": "Pillow, 4:2:0, standard Huffman tables: the entropy-coded data",
+    "webp": "Pillow, lossy, method 6: the VP8 data without its 10 bytes of header, and the alpha channel's; the "
+    "probability tables are in the data",
     "seconds": "training and validation, compilation included, mean over seeds",
 }
+OF_CROPS = (
+    "Plain crops raise these means: of whole photos, where the error of all parts is averaged before the logarithm, "
+    "PSNR is lower."
+)
+WIDTH = 80  # of printed lines
 
 
-def write_comparison(comparison: Comparison, runs: dict[str, list[Run]], folder: Path, log_dir: Path, protocol: dict):
+def write_comparison(
+    comparison: Comparison, runs: dict[str, list[Run]], folder: Path, log_dir: Path, crops: str, protocol: dict
+):
     """Write `comparison.json`, `comparison.md` and the figures to `folder`, and all to TensorBoard in `log_dir`.
 
     Args:
         comparison: of `runs`.
         runs: a run per seed by label.
         folder, log_dir: where to write.
-        protocol: what the caller knows of how this was measured, by name.
+        crops: what the images are, in words.
+        protocol: what else the caller knows of how this was measured, by name.
     """
-    rows = comparison.rows
-    points = {name: (row["bytes"], row["psnr 8-bit"]) for name, row in rows.items() if "psnr 8-bit" in row}
-    curves = {name: [(c["bytes"], c["psnr"]) for c in curve] for name, curve in comparison.curves.items()}
-    save_convergence(folder / "convergence.png", comparison.entries, comparison.pca_validation_psnr)
-    save_rate(folder / "rate.png", {name: point for name, point in points.items() if name not in curves}, curves)
-    save_grid(folder / "grid.png", comparison.pictures, comparison.picture_psnr)
     protocol = {
+        "evaluated": crops,
         **protocol,
         **NOTES,
         "evaluated on": ", ".join(environment().values()),
-        **_settings({k: v[0] for k, v in runs.items()}),
+        **_settings({label: seeds[0] for label, seeds in runs.items()}),
     }
-    text = _markdown(comparison, protocol)
+    figures = _draw(comparison, folder)
+    text = _markdown(comparison, crops, figures, protocol)
     with replacing(folder / "comparison.md") as temporary:
         temporary.write_text(text)
-    _log(log_dir, text, folder)
+    _log(log_dir, text, figures, folder)
     content = {
-        "rows": rows,
+        "rows": comparison.rows,
         "seeds": comparison.seeds,
         "verdicts": [verdict._asdict() for verdict in comparison.verdicts],
         "remarks": comparison.remarks,
-        "codecs": comparison.curves,
+        "rates": comparison.rates,
         "protocol": protocol,
     }
     write_json(folder / "comparison.json", content)
 
 
-def summary(comparison: Comparison) -> str:
-    """The table, what it needs to be read, and the verdicts."""
+def summary(comparison: Comparison, crops: str) -> str:
+    """The table, what it needs to be read, and the verdicts, in lines of at most 80 characters.
+
+    Args:
+        comparison: what was measured.
+        crops: what the images are, in words.
+    """
     verdicts = [f"{v.claim}: {v.verdict.upper()}. {v.figures}" for v in comparison.verdicts]
-    return "\n".join([results_table(comparison.rows), "", *comparison.remarks, "", *verdicts])
+    parts = [[_means_of(crops)], comparison.remarks, verdicts]
+    texts = ["\n".join(textwrap.fill(line, WIDTH) for line in lines) for lines in parts if lines]
+    return "\n\n".join([_table(comparison.rows), *texts])
 
 
-def _markdown(comparison, protocol):
-    parts = ["# Comparison", f"```text\n{results_table(comparison.rows)}\n```"]
+def _table(rows):
+    """The columns of `COLUMNS` that a row has; the others are in `comparison.json`."""
+    columns = {heading: [_cell(row, text) for row in rows.values()] for heading, text in COLUMNS.items()}
+    columns = {heading: cells for heading, cells in columns.items() if any(cells)}
+    return results_table({name: dict(zip(columns, cells)) for name, cells in zip(rows, zip(*columns.values()))})
+
+
+def _cell(row, text):
+    try:
+        return text.format_map(row)
+    except KeyError:
+        return None
+
+
+def _means_of(crops):
+    return f"PSNR (dB) and SSIM are means over {crops}. {OF_CROPS}"
+
+
+def _draw(comparison, folder):
+    """Save the figures that there is something for; their titles by name."""
+    figures = dict(FIGURES)
+    if comparison.entries:
+        save_convergence(folder / "convergence.png", comparison.entries, comparison.pca_validation_psnr)
+    else:
+        del figures["convergence"]
+    rates = {name: [(point["bytes"], point["psnr"]) for point in rate] for name, rate in comparison.rates.items()}
+    rows = comparison.rows.items()
+    chosen = {name: (row["bytes"], row["coded psnr"]) for name, row in rows if "coded psnr" in row}
+    save_rate(folder / "rate.png", rates, chosen, codecs=CODECS)
+    save_grid(folder / "grid.png", comparison.pictures, comparison.picture_psnr)
+    return figures
+
+
+def _markdown(comparison, crops, figures, protocol):
+    parts = ["# Comparison", f"```text\n{_table(comparison.rows)}\n```", _means_of(crops)]
     parts += ["\n".join(f"- {remark}" for remark in comparison.remarks)]
-    parts += ["## Verdicts", "\n".join(f"- {v.claim}: **{v.verdict}**. {v.figures}" for v in comparison.verdicts)]
-    parts += ["## Figures", *(f"![{title}]({name}.png)" for name, title in FIGURES.items())]
+    if comparison.verdicts:
+        parts += ["## Verdicts", "\n".join(f"- {v.claim}: **{v.verdict}**. {v.figures}" for v in comparison.verdicts)]
+    parts += ["## Figures", *(f"![{title}]({name}.png)" for name, title in figures.items())]
     lines = []
     for name, value in protocol.items():
         text = ", ".join(f"{key} {of_key}" for key, of_key in value.items()) if isinstance(value, dict) else value
@@ -98,13 +163,13 @@ def _settings(runs):
     return {"all runs": shared, **own}
 
 
-def _log(log_dir, text, folder):
+def _log(log_dir, text, figures, folder):
     """The text and the figures for TensorBoard; needs TensorFlow."""
     import tensorflow as tf
 
     with tf.summary.create_file_writer(str(log_dir)).as_default():
         tf.summary.text("comparison", text, step=0)
-        for name, title in FIGURES.items():
+        for name, title in figures.items():
             with Image.open(folder / f"{name}.png") as picture:
                 pixels = np.asarray(picture.convert("RGB"))
             tf.summary.image(f"comparison/{name}", pixels[None], step=0, description=title)

@@ -1,6 +1,7 @@
 """The three claims about the three systems, each with a verdict from measured numbers only."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,6 @@ import numpy as np
 from keras_recon.utils.run import Run
 
 AUTOENCODER, PRETRAINED, SCRATCH = "ConvAutoencoder", "PretrainedViTReconstructor", "ViTReconstructor"
-NAMES = {AUTOENCODER: "autoencoder", PRETRAINED: "pretrained ViT", SCRATCH: "ViT from scratch"}
 
 
 class Curve(NamedTuple):
@@ -45,7 +45,7 @@ class Verdict(NamedTuple):
 
 
 def verdicts(entries: list[Entry], pca_psnr: np.ndarray, interval: Callable) -> list[Verdict]:
-    """Judge the claims by the best row, by mean PSNR, of each system.
+    """Judge the claims by the best row, by mean PSNR, of each system; those whose systems are not all there get none.
 
     One system is faster than another if its slowest seed reaches a level before the other's fastest. The level is the
     lowest of the best validation PSNRs of the runs under comparison, so that all of them reach it.
@@ -59,25 +59,24 @@ def verdicts(entries: list[Entry], pca_psnr: np.ndarray, interval: Callable) -> 
     for entry in sorted(entries, key=lambda entry: entry.psnr.mean()):
         best[entry.system] = entry
 
-    def judge(claim, systems, decide):
-        missing = [NAMES[system] for system in systems if system not in best]
-        if missing:
-            return Verdict(claim, "not decided", f"no {' and no '.join(missing)} among the rows")
-        return Verdict(claim, *decide(*(best[system] for system in systems), interval))
-
-    return [
-        judge(
+    claims = [
+        (
             "The autoencoder is an efficient baseline (above PCA, and sooner at a level than the ViT from scratch)",
             (AUTOENCODER, SCRATCH),
-            lambda auto, vit, interval: _efficient(auto, vit, pca_psnr, interval),
+            partial(_efficient, pca_psnr),
         ),
-        judge("The pretrained ViT reconstructs best", (PRETRAINED, AUTOENCODER, SCRATCH), _best),
-        judge("The pretrained ViT converges faster than the ViT from scratch", (PRETRAINED, SCRATCH), _converges),
-        judge("The ViT from scratch takes longer than both others", (SCRATCH, AUTOENCODER, PRETRAINED), _longer),
+        ("The pretrained ViT reconstructs best", (PRETRAINED, AUTOENCODER, SCRATCH), _best),
+        ("The pretrained ViT converges faster than the ViT from scratch", (PRETRAINED, SCRATCH), _converges),
+        ("The ViT from scratch takes longer than both others", (SCRATCH, AUTOENCODER, PRETRAINED), _longer),
+    ]
+    return [
+        Verdict(claim, *decide(*(best[system] for system in systems), interval))
+        for claim, systems, decide in claims
+        if best.keys() >= {*systems}
     ]
 
 
-def _efficient(auto, vit, pca_psnr, interval):
+def _efficient(pca_psnr, auto, vit, interval):
     above, text = _difference(auto.psnr, pca_psnr, interval)
     _, seconds, times = _reached([auto, vit])
     return _all([above, _less(seconds[0], seconds[1])]), f"{auto.label} {text} over PCA; {times}"

@@ -1,11 +1,24 @@
+import textwrap
+
+WIDTH = 80  # of a table whose figures leave room for the names
+
+
 def results_table(results: dict[str, dict]) -> str:
-    """Rows by name, a column a figure, as text; empty where a row lacks it. A heading's words stand on each other."""
+    """Rows by name, a column a figure, as text; empty where a row lacks it.
+
+    A heading's words stand on each other, and so do the parts of a name that is too long.
+    """
     columns = list(dict.fromkeys(key for row in results.values() for key in row))
     headings = [key.split() for key in columns]
     height = max(map(len, headings), default=1)
     headings = [[""] * (height - len(words)) + words for words in headings]
-    lines = [["", *(words[i] for words in headings)] for i in range(height)]
-    lines += [[name, *(_format(row.get(key)) for key in columns)] for name, row in results.items()]
+    cells = [[words[i] for words in headings] for i in range(height)]
+    cells += [[_format(row.get(key)) for key in columns] for row in results.values()]
+    room = max(12, WIDTH - sum(2 + max(map(len, column)) for column in zip(*cells)))
+    lines = []
+    for name, figures in zip([""] * height + list(results), cells):
+        *above, last = textwrap.wrap(name, room) or [""]
+        lines += [[part, *[""] * len(columns)] for part in above] + [[last, *figures]]
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines]
     return "\n".join([*text[:height], "-" * len(text[0]), *text[height:]])

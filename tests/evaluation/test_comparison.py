@@ -20,14 +20,14 @@ BATCHES = [(IMAGES[i : i + 8], IMAGES[i : i + 8]) for i in range(0, 24, 8)]
 PHOTOS = np.repeat(np.arange(6), 4)
 
 
-def finished_run(folder, model, seed=0):
+def finished_run(folder, model, seed=0, data="sample"):
     """A run's folder as training leaves it, of a model that is PCA and noise."""
     model.adapt(IMAGES)
     rng = np.random.default_rng(seed)
     model.linear.output_mean.assign(model.linear.output_mean + rng.normal(0, 0.01, model.linear.output_mean.shape))
     folder.mkdir()
     model.save(folder / "model.keras")
-    config = {"data": "sample", "steps_per_epoch": 10, "seed": seed, "run_name": folder.name}
+    config = {"data": data, "steps_per_epoch": 10, "seed": seed, "run_name": folder.name}
     config |= {"saved_models": "a", "logs": "b", "loss": "mse"}
     figures = {"psnr": 0.0, "ssim": 0.0, "seconds": 9.0, "parameters": model.count_params(), "latent values": 80}
     protocol = {"weights": "best", "backend": "any", "device": "CPU", "machine": "two cores"}
@@ -73,15 +73,36 @@ def test_rows_are_means_over_images_and_seeds(measured):
 
 
 def test_bytes_and_quality_at_them(measured):
-    rows = measured[1].rows
+    rows, rates = measured[1].rows, measured[1].rates
     for name in ("vit", "pca"):
-        assert 80 / 8 < rows[name]["bytes"] <= 80  # latent values of one to eight bits
-        assert abs(rows[name]["psnr 8-bit"] - rows[name]["psnr"]) < 1
-    assert not {"bytes", "psnr 8-bit"} & (rows["conv"].keys() | rows["mean"].keys())  # skips carry more than latents
+        curve = rates[name]
+        assert [point["step"] for point in curve] == [2, 4, 8, 16, 32, 64]
+        at = [point["step"] for point in curve].index(rows[name]["step"])
+        assert rows[name]["bytes"] == round(curve[at]["bytes"]) < 80  # latent values of less than eight bits
+        assert rows[name]["coded psnr"] == curve[at]["psnr"]
+        costs = [rows[name]["psnr"] - point["psnr"] for point in curve]
+        assert costs[at] <= 0.1 < min(costs[at + 1 :])
+    # Skips carry more than latents.
+    assert not {"bytes", "coded psnr"} & (rows["conv"].keys() | rows["mean"].keys()) and "conv" not in rates
     for codec in ("jpeg", "webp"):
         fits = "psnr" in rows[codec]
         assert (rows[codec]["bytes"] <= rows["pca"]["bytes"]) == fits
         assert any(remark.startswith(codec) and "of pca" in remark for remark in measured[1].remarks)
+
+
+def test_runs_of_different_data_have_rows_and_remarks_but_no_verdicts(tmp_path):
+    runs = {
+        name: [finished_run(tmp_path / name, models.LinearReconstructor((16, 16, 3), 4, 5), data=data)]
+        for name, data in (("a", "sample"), ("b", "photos/"))
+    }
+    comparison = compare(runs, IMAGES, PHOTOS, BATCHES, BATCHES)
+    assert comparison.rows["b"]["psnr"] > 20 and comparison.rates["b"]
+    assert comparison.remarks[:2] == ["a: trained on sample.", "b: trained on photos/."]
+    assert comparison.verdicts == comparison.entries == []
+    write_comparison(comparison, runs, tmp_path / "out", tmp_path / "logs", "24 crops of noise", {})
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    assert "b: trained on photos/." in text and "Verdicts" not in text and "convergence" not in text
+    assert not (tmp_path / "out" / "convergence.png").exists()
 
 
 def test_degraded_images(tmp_path):
@@ -96,10 +117,10 @@ def test_degraded_images(tmp_path):
     for name, outputs in (("input", noisy), ("pca", pca.predict(noisy, verbose=0))):
         psnr = np.mean([peak_signal_noise_ratio(i, o, data_range=1) for i, o in zip(IMAGES, outputs)])
         assert comparison.rows[name]["psnr"] == pytest.approx(psnr, abs=1e-3)
-    assert comparison.rows["vit"]["bytes"] > 0 and not comparison.curves
+    assert comparison.rows["vit"]["bytes"] > 0 and list(comparison.rates) == ["vit", "pca"]
     assert list(comparison.pictures) == ["original", "input", "pca", "vit"]
     assert {p.tobytes() for p in comparison.pictures["input"]} <= {image.tobytes() for image in noisy}
-    write_comparison(comparison, runs, tmp_path / "out", tmp_path / "logs", {})
+    write_comparison(comparison, runs, tmp_path / "out", tmp_path / "logs", "noise", {})
     assert "left out, as they do not undo noise:25" in (tmp_path / "out" / "comparison.md").read_text()
 
 
@@ -112,18 +133,26 @@ def test_curves_are_those_of_the_log(measured):
 def test_what_is_written(measured, tmp_path):
     tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     runs, comparison = measured
-    write_comparison(comparison, runs, tmp_path / "out", tmp_path / "logs", {"evaluated crops": "24 of noise"})
+    write_comparison(comparison, runs, tmp_path / "out", tmp_path / "logs", "24 crops of noise", {"budget": "none"})
     figures = {"convergence.png", "rate.png", "grid.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == figures | {"comparison.json", "comparison.md"}
     for name in figures:
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.width > 400 and len(np.unique(np.asarray(picture.convert("L")))) > 50
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert content["rows"] == comparison.rows and len(content["verdicts"]) == 4
-    assert content["protocol"]["evaluated crops"] == "24 of noise"
+    assert content["rows"] == comparison.rows and content["rates"] == comparison.rates
+    assert len(content["verdicts"]) == 1  # there is no pretrained ViT
+    assert content["protocol"]["evaluated"] == "24 crops of noise" and content["protocol"]["budget"] == "none"
     assert content["protocol"]["all runs"]["loss"] == "mse"
     text = (tmp_path / "out" / "comparison.md").read_text()
-    for part in (*summary(comparison).splitlines()[:8], "rate.png", "24 of noise", "**not decided**"):
+    printed = summary(comparison, "24 crops of noise").splitlines()
+    assert max(map(len, printed)) <= 80
+    for part in (
+        *printed[:8],
+        "rate.png",
+        "means over 24 crops of noise",
+        "- The autoencoder is an efficient baseline",
+    ):
         assert part in text
     events = tensorboard.EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0})
     events.Reload()

@@ -1,85 +1,132 @@
-import io
+import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 from contracts import random_images
-from PIL import Image
-from scipy.stats import entropy
+from keras import ops
+from models.test_vit import TINY
 
-from keras_recon import metrics
-from keras_recon.evaluation.rate import at_bytes, quantize, quantized_scores, transmit
-from keras_recon.models import LinearReconstructor
+from keras_recon import metrics, models
+from keras_recon.evaluation.rate import STEPS, LatentCoder, RatePoint, coarsest, pixel_gains, rate_curve
 
-
-def photo_like(count, size=32):
-    return random_images(count, size, size, 3)
+SHAPE = (16, 16, 3)
 
 
-def test_entropy_of_known_distributions():
-    # Two levels, one of four positions in the upper one: 2 - 0.75 log2(3) = 0.811278 bits; then a uniform one, 2 bits;
-    # then a constant, which costs nothing.
-    latents = np.zeros((2, 2, 2, 3))
-    latents[..., 0] = [[[0, 0], [0, 5]], [[0, 0], [0, 5]]]
-    latents[..., 1] = [[[0, 1], [2, 3]], [[3, 2], [1, 0]]]
-    latents[..., 2] = 7
-    quantized = quantize(latents)
-    assert quantized.bytes == pytest.approx((2 - 0.75 * np.log2(3) + 2) * 4 / 8)
-    np.testing.assert_allclose(quantized.latents, latents, atol=1e-6)
+def latents_of(model, images):
+    return np.array(ops.convert_to_numpy(model.encode(images)))
 
 
-def test_quantization_is_half_a_step_off_at_most_and_as_cheap_as_scipy_says():
-    latents = np.random.default_rng(0).normal(size=(50, 4, 4, 2)) * [1, 100]
-    quantized = quantize(latents)
-    step = np.ptp(latents, axis=(0, 1, 2)) / 255
-    assert (np.abs(quantized.latents - latents).max(axis=(0, 1, 2)) <= step * 0.5001).all()
-    assert all(len(np.unique(quantized.latents[..., i])) <= 256 for i in range(2))
-    histograms = [
-        np.histogram(latents[..., i], 256, (low - s / 2, low + 255.5 * s))[0]
-        for i, (low, s) in enumerate(zip(latents.min(axis=(0, 1, 2)), step))
-    ]
-    expected = sum(entropy(histogram, base=2) for histogram in histograms) * 16 / 8
-    assert quantized.bytes == pytest.approx(expected, rel=1e-3)
+def gray(count):
+    """Images that no small change of their latents drives out of [0, 1]."""
+    return 0.3 + 0.4 * random_images(count, *SHAPE)
 
 
-def test_8_bit_latents_cost_little_quality():
-    images = photo_like(20)
-    model = LinearReconstructor((32, 32, 3), 8, 12)
+def laplacian(shape, scale, seed=0):
+    return np.random.default_rng(seed).laplace(3, scale, shape)
+
+
+def test_gains_of_a_linear_decoder_are_the_norms_of_its_rows():
+    model = models.LinearReconstructor(SHAPE, 4, 6)
+    model.adapt(gray(20))
+    norms = np.linalg.norm(ops.convert_to_numpy(model.linear.decoder), axis=1)
+    np.testing.assert_allclose(pixel_gains(model, latents_of(model, gray(8))), norms, rtol=1e-3)
+
+
+VIT = {**TINY, "image_shape": SHAPE, "patch_size": 4, "latent_dim": 3}
+CONV = {"image_shape": SHAPE, "filters": (8, 8), "latent_dim": 3, "normalization": "none"}
+
+
+@pytest.mark.parametrize("linear_path", [True, False])
+@pytest.mark.parametrize("model_class, config", [(models.ViTReconstructor, VIT), (models.ConvAutoencoder, CONV)])
+def test_gains_are_those_of_each_latent_moved_by_itself(model_class, config, linear_path):
+    model = model_class(**config, linear_path=linear_path)
+    if linear_path:
+        model.adapt(gray(20))
+    latents = latents_of(model, gray(64))
+    images = ops.convert_to_numpy(model.decode(latents))
+    for channel, gain in enumerate(pixel_gains(model, latents)):
+        move, squares = latents[..., channel].std() / 16, []
+        for row, column in np.ndindex(4, 4):
+            moved = latents.copy()
+            moved[:, row, column, channel] += move
+            squares.append(np.square(ops.convert_to_numpy(model.decode(moved)) - images).sum(axis=(1, 2, 3)))
+        assert gain == pytest.approx(np.sqrt(np.mean(squares)) / move, rel=0.1)
+
+
+def test_rounding_moves_the_pixels_by_the_step_whatever_the_latents_scale():
+    model = models.LinearReconstructor(SHAPE, 4, 6)
+    images = gray(64)
     model.adapt(images)
-    scores, size = quantized_scores(model, [(images[:16], images[:16]), (images[16:], images[16:])])
-    exact = np.asarray(metrics.psnr(images, model(images)))
-    assert scores["psnr"].shape == (20,)
-    assert np.abs(scores["psnr"] - exact).max() < 0.5 and not np.array_equal(scores["psnr"], exact)
-    assert 16 * 12 / 8 < size < 16 * 12  # one to eight bits a value
+    latents = latents_of(model, images)
+    gains = pixel_gains(model, latents[:8])
+    coder = LatentCoder(latents.reshape(-1, 6), gains, 8 / 255)
+    rounded, _ = coder(latents)
+    assert (np.abs(rounded - latents).max(axis=(0, 1, 2)) <= 0.5001 * 8 / 255 / gains).all()
+    # Of 48 orthonormal coefficients 6 are rounded, each with the variance of an even distribution over the step.
+    error = np.mean(np.square(ops.convert_to_numpy(model.decode(rounded) - model.decode(latents))))
+    assert error == pytest.approx(6 / 48 * (8 / 255) ** 2 / 12, rel=0.05)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_codecs_are_those_of_pillow(channels):
-    images = random_images(3, 32, 48, channels)
-    pixels = np.rint(images * 255).astype("uint8")
-    for codec, options in (("jpeg", {"streamtype": 2}), ("webp", {"method": 6})):
-        decoded, sizes = transmit(images, codec, 40)
-        assert decoded.shape == images.shape and decoded.dtype == np.float32
-        for i, image in enumerate(pixels):
-            stream, file = io.BytesIO(), io.BytesIO()
-            picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-            picture.save(stream, codec, quality=40, **options)
-            assert sizes[i] == len(stream.getvalue())
-            picture.save(file, codec, quality=40, **({} if codec == "jpeg" else options))
-            expected = np.asarray(Image.open(file).convert(picture.mode)).reshape(image.shape)
-            np.testing.assert_array_equal(np.rint(decoded[i] * 255), expected)
+def test_every_integer_has_a_probability_and_all_together_are_one():
+    fitted = np.concatenate([laplacian((500, 1), 1.0), np.full((500, 1), 7.0)], axis=1)  # one channel is dead
+    for step in (0.01, 1.0, 30.0):
+        coder = LatentCoder(fitted, np.ones(2), step)
+        for channel in range(2):
+            bits = coder.bits(np.arange(-20_000, 20_001), channel)
+            assert np.isfinite(bits).all() and (bits >= 0).all()
+            assert np.exp2(-bits).sum() == pytest.approx(1, abs=1e-6)
+    assert coder.bits(np.array([0]), 1) < 1e-3 and np.isfinite(coder(np.full((1, 1, 1, 2), 1e6))[1])
 
 
-@pytest.mark.parametrize("codec", ["jpeg", "webp"])
-def test_the_greatest_quality_within_a_budget(codec):
-    images = photo_like(3)
-    means = [transmit(images, codec, quality)[1].mean() for quality in range(1, 101)]
-    budget = means[59] + 0.1
-    coded, curve = at_bytes(codec, images, budget)
-    assert coded.quality == max(quality for quality, size in enumerate(means, 1) if size <= budget)
-    assert coded.bytes == pytest.approx(means[coded.quality - 1])
-    expected = metrics.psnr(images, transmit(images, codec, coded.quality)[0])
-    assert coded.psnr == pytest.approx(np.mean(expected), abs=1e-3)
-    sizes = [c.bytes for c in curve]
-    assert sizes == sorted(sizes) and coded.quality in [c.quality for c in curve]
-    coded, curve = at_bytes(codec, images, means[0] - 1)
-    assert coded is None and curve[0].quality == 1
+def test_bytes_are_near_the_entropy_of_a_known_distribution():
+    # A fine step: the entropy of what is rounded is that of the density, less the logarithm of the step.
+    coder = LatentCoder(laplacian((20_000, 1), 2.0), np.ones(1), 0.25)
+    rounded, sizes = coder(laplacian((50, 8, 8, 1), 2.0, seed=1))
+    bits = scipy.stats.laplace(scale=2.0).entropy() / np.log(2) - np.log2(0.25)
+    assert sizes.mean() == pytest.approx(bits * 64 / 8, rel=0.02)
+    assert rounded.dtype == np.float32 and np.array_equal(sizes, np.rint(sizes))
+    # Two levels, three times in four the one: 0.811278 bits, which the share of the Laplace distribution adds to.
+    levels = np.repeat([0.0, 1.0], [3000, 1000])[:, None]
+    _, sizes = LatentCoder(levels, np.ones(1), 1.0)(levels.reshape(1, 40, 100, 1))
+    assert 0.811278 < sizes[0] * 8 / 4000 < 0.811278 - np.log2(0.8)
+
+
+def test_what_an_image_costs_does_not_depend_on_the_others():
+    coder = LatentCoder(laplacian((500, 2), 1.0), np.array([1.0, 3.0]), 0.5)
+    latents = laplacian((6, 4, 4, 2), 1.5, seed=1)
+    rounded, sizes = coder(latents)
+    for image in range(6):
+        alone, size = coder(latents[image : image + 1])
+        np.testing.assert_array_equal(alone[0], rounded[image])
+        assert size == sizes[image]
+
+
+def test_a_latent_that_moves_no_pixel_is_free():
+    fitted = laplacian((500, 2), 1.0)
+    free, alone = LatentCoder(fitted, np.array([1.0, 0.0]), 0.5), LatentCoder(fitted[:, :1], np.ones(1), 0.5)
+    latents = laplacian((3, 8, 8, 2), 1.0, seed=1)
+    assert np.abs(free(latents)[1] - alone(latents[..., :1])[1]).max() <= 1
+
+
+def test_a_curve_is_what_comes_of_each_step():
+    images, others = gray(20), gray(40)[20:]
+    model = models.LinearReconstructor(SHAPE, 4, 12)
+    model.adapt(others)
+    batches = [(0.9 * images[i : i + 8], images[i : i + 8]) for i in range(0, 20, 8)]
+    curve = rate_curve(model, batches, [others[:12], others[12:]])
+    assert [point.step for point in curve] == list(STEPS)
+    for finer, coarser in itertools.pairwise(curve):
+        assert finer.bytes > coarser.bytes
+    fitted = latents_of(model, others)
+    coder = LatentCoder(fitted.reshape(-1, 12), pixel_gains(model, fitted[[0, 2, 5, 7, 10, 12, 15, 17]]), 16 / 255)
+    rounded, sizes = coder(latents_of(model, 0.9 * images))
+    psnr = ops.convert_to_numpy(metrics.psnr(images, model.decode(rounded)))
+    assert curve[3] == RatePoint(16, pytest.approx(sizes.mean()), pytest.approx(psnr.mean(), abs=1e-3))
+
+
+def test_the_tables_point_is_the_coarsest_that_costs_little():
+    curve = [RatePoint(2, 90.0, 30.0), RatePoint(4, 70.0, 29.96), RatePoint(8, 50.0, 29.91), RatePoint(16, 30.0, 29.8)]
+    assert coarsest(curve, psnr=30.0).step == 8
+    assert coarsest(curve, psnr=29.9).step == 16
+    assert coarsest(curve, psnr=40.0).step == 2

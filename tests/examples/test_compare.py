@@ -8,7 +8,7 @@ import skimage.data
 import train_autoencoder
 from app import jobs
 from app.jobs import Job, Spec
-from examples.test_train_vit import arguments
+from examples.tiny_runs import tiny
 from PIL import Image
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
@@ -62,12 +62,16 @@ def test_specs():
 
 def test_finished_runs_must_fit_together(tmp_path, capsys):
     first = fake_run(tmp_path / "first")
-    assert "first sample, (16, 16, 3), degradation None, 48; b sample, (16, 16, 3), degradation None, 96" in refusal(
+    assert "first (16, 16, 3), degradation None, sample, 48; b (16, 16, 3), degradation None, sample, 96" in refusal(
         capsys, first, "b=" + fake_run(tmp_path / "b", latent_values=96)
     )
+    elsewhere = fake_run(tmp_path / "elsewhere", data="photos/")
+    assert "the data 'sample' (or be evaluated by --eval)" in refusal(capsys, first, elsewhere)
+    plan, _ = compare.parse([first, elsewhere, "--eval", str(tmp_path)])
+    assert plan.shared["data"] == "sample"
     assert "one number of latent values" in refusal(capsys, first, fake_run(tmp_path / "gray", channels=1))
     noisy = fake_run(tmp_path / "noisy", degradation="noise:25")
-    assert "first sample, (16, 16, 3), degradation None, 48; noisy" in refusal(capsys, first, noisy)
+    assert "first (16, 16, 3), degradation None, sample, 48; noisy" in refusal(capsys, first, noisy)
     assert "the degradation noise:25 and" in refusal(capsys, first, noisy, "--degradation", "noise:25")
     assert "image shape (32, 32, 3)" in refusal(capsys, first, "--image-size", "32")
     masked = fake_run(tmp_path / "masked", mask_ratio=0.75)
@@ -119,7 +123,9 @@ def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):
     compare.main(arguments)
     printed = capfd.readouterr().out
     assert "conv-seed0: train_autoencoder.py --resume" in printed
-    assert "no pretrained ViT among the rows" in printed and "comparison.md" in printed
+    assert "The autoencoder is an efficient baseline" in printed and "pretrained" not in printed
+    lines = printed[printed.rindex("bytes") :].splitlines()
+    assert "comparison.md" in printed and max(map(len, lines)) <= 80
     folder = tmp_path / "models" / "small"
     content = json.loads((folder / "comparison.json").read_text())
     rows = content["rows"]
@@ -136,14 +142,16 @@ def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):
         Image.fromarray(skimage.data.coffee()[:height, : 48 + 16 * i]).save(photos / f"{i}.png")
     compare.main([str(finished), *where(tmp_path), "--eval", str(photos), "--stride", "32", "--name", "other"])
     assert (finished / "model.keras").stat().st_mtime == trained
-    protocol = json.loads((tmp_path / "models" / "other" / "comparison.json").read_text())["protocol"]
-    assert protocol["evaluated crops"].startswith("10 of (16, 16, 3)")  # 3 * 2 and 2 * 2
-    assert protocol["intervals"].startswith("over photos")
+    content = json.loads((tmp_path / "models" / "other" / "comparison.json").read_text())
+    assert content["protocol"]["evaluated"].startswith("10 crops of 16x16 pixels of 2 photos in")  # 3 * 2 and 2 * 2
+    assert content["protocol"]["intervals"].startswith("over photos")
+    # A row alone is judged by nobody.
+    assert content["verdicts"] == [] and "NOT DECIDED" not in capfd.readouterr().out
 
 
 def test_a_denoising_run_and_its_comparison(tmp_path):
     noisy = ["--skips", "--latent-dim", "48", "--degradation", "noise:25"]
-    train_autoencoder.main(arguments(tmp_path, "noisy", *noisy))
+    train_autoencoder.main(tiny("autoencoder", tmp_path, "noisy", *noisy))
     report = json.loads((tmp_path / "models" / "noisy" / "metrics.json").read_text())
     results = report["results"]
     assert results["input"]["psnr"] == pytest.approx(-20 * np.log10(25 / 255), abs=0.1)

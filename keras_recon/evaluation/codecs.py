@@ -1,0 +1,83 @@
+"""JPEG and WebP at as many bytes as models need, without headers, which models have none of either."""
+
+import io
+import struct
+from bisect import bisect_right
+from functools import cache
+from itertools import takewhile
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+from PIL import Image
+
+from keras_recon import metrics
+
+CODECS = {"jpeg": {}, "webp": {"method": 6}}  # with Pillow's options; JPEG's default is 4:2:0 chroma
+CURVE_QUALITIES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+START_OF_SCAN = 0xDA
+# The bytes before the data: tags, dimensions (RFC 6386, 9.1); the alpha chunk's method (WebP Container Specification).
+WEBP_HEADERS = {b"VP8 ": 10, b"ALPH": 1}
+
+
+def transmit(images: np.ndarray, codec: str, quality: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (images, height, width, channels) in [0, 1] through a codec of `CODECS`: decoded images, bytes of each.
+
+    The bytes are those of the coded data, see `payload`.
+    """
+    decoded, sizes = [], []
+    for image in np.rint(np.asarray(images) * 255).astype("uint8"):
+        picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+        file = io.BytesIO()
+        picture.save(file, codec, quality=quality, **CODECS[codec])
+        sizes.append(payload(file.getvalue()))
+        with Image.open(file) as received:
+            decoded.append(np.asarray(received.convert(picture.mode)).reshape(image.shape))
+    return np.stack(decoded).astype("float32") / 255, np.array(sizes)
+
+
+def payload(file: bytes) -> int:
+    """Bytes of a JPEG or lossy WebP file that depend on the image's content.
+
+    Of a baseline JPEG the entropy-coded data; sender and receiver agree on the standard Huffman tables and on a
+    quality. Of WebP the VP8 data with the probability tables in it, and the alpha channel's.
+    """
+    if file[:4] == b"RIFF":
+        chunks, position = 0, 12
+        while position < len(file):
+            name, size = struct.unpack_from("<4sI", file, position)
+            chunks += size - WEBP_HEADERS[name] if name in WEBP_HEADERS else 0
+            position += 8 + size + size % 2
+        return chunks
+    position = 2
+    while True:
+        marker, size = struct.unpack_from(">xBH", file, position)
+        position += 2 + size
+        if marker == START_OF_SCAN:
+            return len(file) - position - 2  # the end of the image is a marker too
+
+
+class Coded(NamedTuple):
+    """A codec at a quality: means over images of the bytes and of the PSNR in dB."""
+
+    quality: int
+    bytes: float
+    psnr: float
+
+
+def at_bytes(codec: str, images: np.ndarray, budget: float) -> tuple[Coded | None, list[Coded]]:
+    """The greatest quality, from 1 to 100, at which `codec` needs at most `budget` mean bytes per image.
+
+    Returns:
+        It, or None if the lowest quality needs more, and the curve over qualities up to twice the budget.
+    """
+
+    @cache
+    def code(quality):
+        decoded, sizes = transmit(images, codec, quality)
+        psnr = ops.convert_to_numpy(metrics.psnr(images, decoded))
+        return Coded(quality, float(sizes.mean()), float(psnr.mean(dtype="float64")))
+
+    within = bisect_right(range(1, 101), budget, key=lambda quality: code(quality).bytes)
+    curve = map(code, sorted({*CURVE_QUALITIES, within} - {0}))
+    return code(within) if within else None, list(takewhile(lambda c: c.quality == 1 or c.bytes <= 2 * budget, curve))
