@@ -5,11 +5,20 @@ import sys
 from typing import NoReturn
 
 
+class Paragraphs(argparse.HelpFormatter):
+    """Fits a description to the terminal paragraph by paragraph, except for what is indented."""
+
+    def _fill_text(self, text, width, indent):
+        fill = super()._fill_text
+        parts = text.strip("\n").split("\n\n")
+        return "\n\n".join(part if part.startswith(" ") else fill(part, width, indent) for part in parts)
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the usage, and what a misspelt flag may have meant."""
 
     def __init__(self, description: str, **kwargs):
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        super().__init__(description=description, formatter_class=Paragraphs, **kwargs)
         self._given = []
 
     def parse_known_args(self, args=None, namespace=None):

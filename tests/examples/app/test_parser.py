@@ -45,7 +45,11 @@ def test_what_a_script_finds_wrong_is_said_as_it_says_it(parser, capsys):
     assert refusal(capsys, fail, ValueError("it cannot be")) == "it cannot be"
 
 
-def test_help_has_the_description_as_it_is_written(capsys):
+def test_help_fits_the_terminal_paragraph_by_paragraph(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
     with pytest.raises(SystemExit) as exit_:
-        Parser("A line.\n\n    And one indented.").parse_args(["--help"])
-    assert exit_.value.code == 0 and "A line.\n\n    And one indented.\n" in capsys.readouterr().out
+        Parser(f"{'word ' * 10}\n\nA second\nparagraph.\n\n    {'indented ' * 5}").parse_args(["--help"])
+    assert exit_.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "A second paragraph." in lines and f"    {'indented ' * 5}" in lines
+    assert max(map(len, lines[: lines.index("A second paragraph.")])) < 40
