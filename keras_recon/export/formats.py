@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from keras_recon.export.parity import certify
-from keras_recon.export.signatures import photo_signatures
 from keras_recon.models import Reconstructor
 from keras_recon.utils.files import replacing, write_json
 from keras_recon.utils.run import MODEL_FILE
@@ -104,6 +103,8 @@ def _write_savedmodel(model, path):
     if model.decodes_latents:
         archive.add_endpoint("decode", lambda latents: model.decode(latents, training=False), [latents])
     if not model.is_masked:  # see `keras_recon.inference.reconstruct.check_model`
+        from keras_recon.export.signatures import photo_signatures
+
         for name, function in photo_signatures(serve, model.image_shape).items():
             archive.add_endpoint(name, function)
     archive.write_out(path, verbose=False)

@@ -1,4 +1,8 @@
+"""Signatures of a SavedModel that take whole photos. TensorFlow only: imported where a SavedModel is written."""
+
 from collections.abc import Callable
+
+import tensorflow as tf
 
 from keras_recon.images.pixels import MODES
 from keras_recon.inference.reconstruct import tile_overlaps
@@ -20,59 +24,15 @@ def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int]) -
         reconstruct: a `tf.function` of float images (tiles, *image_shape) in [0, 1] to the same.
         image_shape: (height, width, channels) of a tile.
     """
-    import tensorflow as tf
-
     channels = image_shape[-1]
-    overlaps = tile_overlaps(image_shape[:2], None)
-    # Three tiles: the last one's weights rise at its start, the first one's fall at its end.
-    axes = [Axis(3 * tile - 2 * overlap, tile, overlap) for tile, overlap in zip(image_shape, overlaps)]
-
-    def cut(length, axis):
-        """`Axis.pixels` of each tile and `Axis.weights`, (tiles, tile), for a length that is a tensor."""
-        count = tf.maximum(1, -((axis.overlap - length) // axis.stride))
-        index = tf.range(count)[:, None]
-        pixels = (index * axis.stride + tf.range(axis.tile)) % (2 * length)
-        rising, _, falling = axis.weights()[::-1]
-        weights = tf.where(index == 0, 1.0, rising) * tf.where(index == count - 1, 1.0, falling)
-        return tf.minimum(pixels, 2 * length - 1 - pixels), weights
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, channels), tf.uint8, "images")], autograph=False)
     def reconstruct_uint8(images):
-        height, width = tf.unstack(tf.shape(images)[1:3])
-        (down, row_weights), (across, column_weights) = (cut(*pair) for pair in zip((height, width), axes))
-        tiles = tf.gather(tf.gather(images, down, axis=1), across, axis=3)
-        tiles = tf.transpose(tiles, (0, 1, 3, 2, 4, 5))  # (batch, rows, columns, *image_shape)
-        grid = tf.shape(tiles)
-        tiles = tf.reshape(reconstruct(tf.cast(tf.reshape(tiles, (-1, *image_shape)), tf.float32) / 255.0), grid)
-        tiles *= row_weights[:, None, :, None, None] * column_weights[:, None, :, None]
-        tiles = tf.transpose(tiles, (0, 5, 1, 3, 2, 4))
-        strips = tf.signal.overlap_and_add(tiles, axes[1].stride)  # (batch, channels, rows, tile height, width or more)
-        photos = tf.signal.overlap_and_add(tf.transpose(strips, (0, 1, 4, 2, 3)), axes[0].stride)
-        photos = tf.transpose(photos, (0, 3, 2, 1))[:, :height, :width]
+        photos = reconstruct_tiles(reconstruct, images, image_shape)
         return tf.cast(tf.round(tf.clip_by_value(photos, 0.0, 1.0) * 255.0), tf.uint8)
 
-    def decode(data):
-        """uint8 (height, width, channels) of a file, as `keras_recon.images.pixels.to_channels` gives it."""
-        pixels = tf.cond(
-            tf.io.is_jpeg(data),
-            # By default TensorFlow decodes faster, to other values than Pillow.
-            lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
-            # The channels of the file, from 1 to 4: asked for 4, TensorFlow adds a wrong alpha to palettes.
-            lambda: tf.io.decode_png(data),
-        )
-        pixels = tf.cast(pixels, tf.float32)
-        count = tf.shape(pixels)[-1]
-        alpha = tf.where(count % 2 == 0, pixels[..., -1:], 255.0)
-        colours = pixels[..., : count - (count + 1) % 2] + tf.zeros(3)
-        if channels == 4:
-            return tf.ensure_shape(tf.cast(tf.concat([colours, alpha], axis=-1), tf.uint8), (None, None, 4))
-        colours = 255.0 + (colours - 255.0) * (alpha / 255.0)
-        if channels == 1:
-            colours = tf.reduce_sum(colours * (0.299, 0.587, 0.114), axis=-1, keepdims=True)
-        return tf.cast(tf.round(colours), tf.uint8)
-
     def reconstruct_file(data):
-        return tf.io.encode_png(reconstruct_uint8(decode(data)[None])[0])
+        return tf.io.encode_png(reconstruct_uint8(decode_file(data, channels)[None])[0])
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "image_bytes")], autograph=False)
     def reconstruct_bytes(image_bytes):
@@ -86,3 +46,53 @@ def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int]) -
     for function in signatures.values():
         function.get_concrete_function()
     return signatures
+
+
+def reconstruct_tiles(reconstruct: Callable, photos: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    """uint8 photos (batch, height, width, channels) through `reconstruct`, as `keras_recon.reconstruct`, to float."""
+    overlaps = tile_overlaps(image_shape[:2], None)
+    # Three tiles: the last one's weights rise at its start, the first one's fall at its end.
+    axes = [Axis(3 * tile - 2 * overlap, tile, overlap) for tile, overlap in zip(image_shape, overlaps)]
+    height, width = tf.unstack(tf.shape(photos)[1:3])
+    (down, row_weights), (across, column_weights) = (_cut(*pair) for pair in zip((height, width), axes))
+    tiles = tf.gather(tf.gather(photos, down, axis=1), across, axis=3)
+    tiles = tf.transpose(tiles, (0, 1, 3, 2, 4, 5))  # (batch, rows, columns, *image_shape)
+    grid = tf.shape(tiles)
+    tiles = tf.cast(tf.reshape(tiles, (-1, *image_shape)), tf.float32) / 255.0
+    tiles = tf.reshape(reconstruct(tiles), grid)
+    tiles *= row_weights[:, None, :, None, None] * column_weights[:, None, :, None]
+    tiles = tf.transpose(tiles, (0, 5, 1, 3, 2, 4))
+    strips = tf.signal.overlap_and_add(tiles, axes[1].stride)  # (batch, channels, rows, tile height, width or more)
+    photos = tf.signal.overlap_and_add(tf.transpose(strips, (0, 1, 4, 2, 3)), axes[0].stride)
+    return tf.transpose(photos, (0, 3, 2, 1))[:, :height, :width]
+
+
+def _cut(length: tf.Tensor, axis: Axis):
+    """`Axis.pixels` of each tile and `Axis.weights`, (tiles, tile), for a length that is a tensor."""
+    count = tf.maximum(1, -((axis.overlap - length) // axis.stride))
+    index = tf.range(count)[:, None]
+    pixels = (index * axis.stride + tf.range(axis.tile)) % (2 * length)
+    rising, _, falling = axis.weights()[::-1]
+    weights = tf.where(index == 0, 1.0, rising) * tf.where(index == count - 1, 1.0, falling)
+    return tf.minimum(pixels, 2 * length - 1 - pixels), weights
+
+
+def decode_file(data: tf.Tensor, channels: int) -> tf.Tensor:
+    """uint8 (height, width, channels) of a JPEG or PNG, as `keras_recon.images.pixels.to_channels` gives it."""
+    pixels = tf.cond(
+        tf.io.is_jpeg(data),
+        # By default TensorFlow decodes faster, to other values than Pillow.
+        lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
+        # The channels of the file, from 1 to 4: asked for 4, TensorFlow adds a wrong alpha to palettes.
+        lambda: tf.io.decode_png(data),
+    )
+    pixels = tf.cast(pixels, tf.float32)
+    count = tf.shape(pixels)[-1]
+    alpha = tf.where(count % 2 == 0, pixels[..., -1:], 255.0)
+    colours = pixels[..., : count - (count + 1) % 2] + tf.zeros(3)
+    if channels == 4:
+        return tf.ensure_shape(tf.cast(tf.concat([colours, alpha], axis=-1), tf.uint8), (None, None, 4))
+    colours = 255.0 + (colours - 255.0) * (alpha / 255.0)
+    if channels == 1:
+        colours = tf.reduce_sum(colours * (0.299, 0.587, 0.114), axis=-1, keepdims=True)
+    return tf.cast(tf.round(colours), tf.uint8)

@@ -31,7 +31,7 @@ class Darker:
     """Stands for a model in `inference.reconstruct`; not the same everywhere in a tile, so that the weights matter."""
 
     image_shape = (16, 12, 3)
-    mask_ratio = 0.0
+    is_masked = False
     slope = np.linspace(0, 1.2, 16 * 12, dtype="float32").reshape(16, 12, 1)
 
     def predict_on_batch(self, tiles):

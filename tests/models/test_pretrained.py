@@ -53,7 +53,8 @@ def test_features_are_the_outputs_of_the_chosen_blocks():
     # A ViT's output is its last block's behind a norm, here still with gamma 1 and beta 0.
     model = tiny("vit", feature_layers=(3,))
     tokens = outputs_of(model.backbone, 2 * images - 1)[:, 1:]
-    np.testing.assert_allclose(ops.convert_to_numpy(model.features(images, None)), tokens.reshape(2, 4, 4, 8), atol=1e-4)
+    features = ops.convert_to_numpy(model.features(images, None))
+    np.testing.assert_allclose(features, tokens.reshape(2, 4, 4, 8), atol=1e-4)
 
 
 def test_after_adapt_it_equals_pca():
