@@ -6,12 +6,13 @@ from keras import ops
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_recon.callbacks.throughput import SPEED
+from keras_recon.models import PretrainedViTReconstructor
 
 ERROR_GAIN = 5
 LEAST_WIDTH = 128  # pixels of a column of images: smaller ones are enlarged, or their heading would not fit
 HEADING = 24  # pixels
-# Where a run's files are, and what it does about errors, tells nothing of how good it is.
-NO_HPARAMS = ("run_name", "data_dir", "saved_models", "logs", "on_bad_image", "on_divergence")
+# Where a run's files are, on what it runs and what it does about errors is no reason for how good it is.
+NO_HPARAMS = ("run_name", "data_dir", "saved_models", "logs", "distribute", "on_bad_image", "on_divergence")
 
 
 class RunSummary(keras.callbacks.Callback):
@@ -64,6 +65,8 @@ class RunSummary(keras.callbacks.Callback):
         # Five columns are shown unasked, in alphabetical order. What only one run has is not taken to differ: "none".
         degradation = self.config.get("degradation") or "none"
         settings = {**self.config, "architecture": type(self.model).__name__, "degradation": degradation}
+        if not isinstance(self.model, PretrainedViTReconstructor):
+            settings.pop("backbone_scale", None)
         return {
             key: value if isinstance(value, (bool, int, float, str)) else str(value)
             for key, value in settings.items()

@@ -90,7 +90,14 @@ def _draw(model, pca, run, validation, degraded, clean, degradation):
     from keras_recon.evaluation import figures  # half a second to import
 
     if model.is_masked:
-        return figures.save_masked(run.picture, model, clean)
+        figures.save_masked(run.picture, model, clean)
+    else:
+        pictures = _pictures(model, pca, validation, degraded, clean, degradation)
+        figures.save_reconstructions(run.picture, *pictures)
+
+
+def _pictures(model, pca, validation, degraded, clean, degradation) -> tuple[dict, dict]:
+    """A whole photo and crops, and what PCA and the model make of them, by title."""
     photo = data.middle_photo(validation, LONGEST)[None]
     inputs = degradations.degrade(photo, degradation)
     whole, crops = {"original": photo}, {"original": clean}
@@ -99,7 +106,7 @@ def _draw(model, pca, run, validation, degraded, clean, degradation):
     for title, network in (("PCA", pca), ("reconstruction", model)):
         whole[title] = reconstruct(network, inputs[0])[None]
         crops[title] = keras.ops.convert_to_numpy(network(degraded, training=False))
-    figures.save_reconstructions(run.picture, whole, crops)
+    return whole, crops
 
 
 def _protocol(model, run, options, crops, bad) -> dict:

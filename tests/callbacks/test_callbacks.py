@@ -87,6 +87,7 @@ def run(tmp_path_factory):
         "saved_models": "saved_models",
         "seed": 1,
         "weight_decay": 0.5,
+        "backbone_scale": 0.1,
         "flag": True,
         "preset": None,
         "degradation": None,

@@ -9,6 +9,9 @@ pytest.importorskip("tensorflow", reason="the data pipeline and the logs need Te
 
 
 def test_the_baseline_is_not_weaker_than_what_the_model_began_with(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
     from keras_recon.training.finish import finish_run
     from keras_recon.training.options import TrainingOptions
     from keras_recon.training.train import train
@@ -22,3 +25,6 @@ def test_the_baseline_is_not_weaker_than_what_the_model_began_with(tmp_path):
     began.linear.set_weights(model.linear.get_weights())
     validation = data.validation_batches(photos[1], model.image_shape, 64)
     assert results["pca"]["psnr"] >= evaluate(began, validation)["psnr"] - 1e-3
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    for tag, row in {"final/psnr": "model", "psnr/pca": "pca"}.items():
+        assert make_ndarray(events.Tensors(tag)[-1].tensor_proto) == pytest.approx(results[row]["psnr"])
