@@ -1,16 +1,17 @@
 """Colour denoising of whole photos: PSNR of models of keras_recon beside that of classical methods.
 
 The noise is additive, white and Gaussian, of known sigma, and not clipped. PSNR is over all channels of an image, of
-the output clipped to [0, 1]; its mean over the photos is reported. A method that is not installed has no row.
+the output clipped to [0, 1]; its mean over the photos is reported.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from arguments import Parser
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.restoration import denoise_nl_means, denoise_wavelet
 
@@ -36,14 +37,24 @@ def bm3d(noisy: np.ndarray, sigma: float) -> np.ndarray:
 
 
 NL_MEANS_H = 0.6  # in units of sigma; scikit-image's example of fast_mode with a known sigma
-METHODS = {  # by the row's name: the method, the package that it needs, and what the protocol says of it
-    "wavelet": (wavelet, "PyWavelets", "scikit-image's denoise_wavelet, BayesShrink, soft, in YCbCr, sigma given"),
-    "nl_means": (
+
+
+class Method(NamedTuple):
+    """What a row's label runs, the modules that it needs, and what the protocol says of it."""
+
+    run: Callable
+    needs: tuple[str, ...]
+    note: str
+
+
+METHODS = {
+    "wavelet": Method(wavelet, ("pywt",), "scikit-image's denoise_wavelet, BayesShrink, soft, in YCbCr, sigma given"),
+    "nl_means": Method(
         nl_means,
-        "scikit-image",
+        ("skimage",),
         f"scikit-image's denoise_nl_means, fast, 5x5 patches, distance 6, h={NL_MEANS_H} sigma, sigma given",
     ),
-    "bm3d": (bm3d, "bm3d", "bm3d_rgb of the package bm3d, its default profile, sigma given"),
+    "bm3d": Method(bm3d, ("bm3d",), "bm3d_rgb of the package bm3d, its default profile, sigma given"),
 }
 
 
@@ -73,15 +84,19 @@ def measure(method: Callable, pairs: list[tuple[np.ndarray, np.ndarray]], sigma:
 
 
 def main(argv: list[str] | None = None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("photos", type=Path, metavar="PHOTOS", help="folder, searched recursively")
     add("--sigma", type=float, default=25.0, help="of the noise, in units of 1/255 (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
-    add("--methods", nargs="*", default=list(METHODS), choices=METHODS, help="classical rows (default: all)")
+    add("--methods", nargs="*", choices=METHODS, help="classical rows (default: all that are installed)")
     add("--model", type=Path, nargs="+", default=[], help=".keras files, a row each")
     add("--json", type=Path, default="denoising.json", help="what to write (default: %(default)s)")
     args = parser.parse_args(argv)
+    methods = parser.installed(args.methods, {name: method.needs for name, method in METHODS.items()})
+    for path in args.model:
+        if not path.exists():
+            parser.error(f"--model must be .keras files. Received: {path}")
     try:
         noise, photos = GaussianNoise(args.sigma), data.folder_photos(args.photos)
     except ValueError as error:
@@ -89,14 +104,8 @@ def main(argv: list[str] | None = None):
     images = [photo.astype("float32") / 255 for photo in photos]
     pairs = [(noise(clean, np.random.default_rng((args.seed, i))), clean) for i, clean in enumerate(images)]
     rows = {"input": {"psnr of photos": [peak_signal_noise_ratio(c, n, data_range=1) for n, c in pairs]}}
-    notes = {"input": "the noisy images, not clipped"}
-    for name in args.methods:
-        method, package, notes[name] = METHODS[name]
-        if installed(package):
-            rows[name] = measure(method, pairs, args.sigma / 255)
-        else:
-            notes[name] = f"no row: {package} is not installed (pip install 'keras_recon[benchmark]')"
-            print(f"{name}: {notes[name]}")
+    for name in methods:
+        rows[name] = measure(METHODS[name].run, pairs, args.sigma / 255)
     for path in args.model:
         rows[str(path)] = measure(of_model(path), pairs, args.sigma / 255)
     rows = {name: {"psnr": float(np.mean(row["psnr of photos"])), **row} for name, row in rows.items()}
@@ -106,7 +115,8 @@ def main(argv: list[str] | None = None):
         "noise": f"additive white Gaussian, sigma {args.sigma:g} of 255, not clipped, not quantised",
         "seed": f"photo i: numpy.random.default_rng(({args.seed}, i))",
         "psnr": "dB, over all channels of an image, output clipped to [0, 1] and not quantised; mean over photos",
-        **notes,
+        "input": "the noisy images, not clipped",
+        **{name: METHODS[name].note for name in methods},
         **environment(),
         "versions": {name: installed(name) for name in ("numpy", "scikit-image", "PyWavelets", "bm3d")},
     }

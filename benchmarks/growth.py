@@ -5,38 +5,56 @@ grows at a time: the side of the images, the depth, the latent values of a patch
 exponent is the slope of a line through the logarithms.
 """
 
-import argparse
 import json
+import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from arguments import Parser
+from masked_encoding import forward_flops
 
+from keras_recon.models import ConvAutoencoder, Reconstructor, ViTReconstructor
 from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
 from keras_recon.utils.tables import results_table
 
+
+class Growing(NamedTuple):
+    """What a title runs: the model of variant `micro` for 64x64 whose `quantity` grows, and what a step should cost."""
+
+    model: type[Reconstructor]
+    quantity: str
+    cost: Callable
+    sizes: list[int]
+
+    def network(self, size: int) -> Reconstructor:
+        options = {"image_shape": (size, size, 3)} if self.quantity == "side" else {self.quantity: size}
+        return self.model.from_variant("micro", **options)
+
+
+def weights_times_pixels(model: ConvAutoencoder) -> int:
+    return model.count_params() * model.image_shape[0] * model.image_shape[1]
+
+
 GROWING = {
-    "vit, image side": ("vit", "side", [64, 128, 256, 512]),
-    "autoencoder, image side": ("autoencoder", "side", [64, 128, 256, 512, 1024]),
-    "vit, layers": ("vit", "num_layers", [2, 4, 8, 16, 32]),
-    "vit, latent values of a patch": ("vit", "latent_dim", [3, 12, 48, 192]),
+    "vit, image side": Growing(ViTReconstructor, "side", forward_flops, [64, 128, 256, 512]),
+    "autoencoder, image side": Growing(ConvAutoencoder, "side", weights_times_pixels, [64, 128, 256, 512, 1024]),
+    "vit, layers": Growing(ViTReconstructor, "num_layers", forward_flops, [2, 4, 8, 16, 32]),
+    "vit, latent values of a patch": Growing(ViTReconstructor, "latent_dim", forward_flops, [3, 12, 48, 192]),
 }
 
 
-def one(model: str, name: str, value: int):
-    """Print seconds and MiB of a training step, and what it should cost."""
-    from masked_encoding import forward_flops
-
-    from keras_recon.models import ConvAutoencoder, ViTReconstructor
-
-    side = value if name == "side" else 64
-    options = {} if name == "side" else {name: value}
-    make = ConvAutoencoder if model == "autoencoder" else ViTReconstructor
-    network = make.from_variant("micro", image_shape=(side, side, 3), **options)
+def one(title: str, size: int):
+    """Print seconds and MiB of a training step, what it should cost, and what `ran`."""
+    growing = GROWING[title]
+    network = growing.network(size)
+    side = network.image_shape[0]
     network.compile("adamw", "mse")
     batch = max(1, 32 * 64**2 // side**2)
     images = np.random.default_rng(0).random((batch, side, side, 3), "float32")
@@ -48,9 +66,9 @@ def one(model: str, name: str, value: int):
         times.append(time.perf_counter() - start)
     # Not by `getrusage`, whose maximum a process inherits from the one that began it.
     peak = int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
-    cost = forward_flops(network) if model == "vit" else network.count_params() * side**2
     row = {"seconds an image": float(np.median(times)) / batch, "peak MiB of the process": peak}
-    print(json.dumps({**row, "expected cost": cost, "batch": batch}))
+    ran = {"model": type(network).__name__, growing.quantity: {"side": side, **network.get_config()}[growing.quantity]}
+    print(json.dumps({"row": {**row, "expected cost": growing.cost(network), "batch": batch}, "ran": ran}))
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
@@ -59,31 +77,38 @@ def exponent(sizes: list[int], values: list[float]) -> float:
     return float(np.polyfit(np.log(sizes[half - 1 :]), np.log(values[half - 1 :]), 1)[0])
 
 
+def measure(title: str, size: int) -> dict:
+    """What `one` prints, in a process of its own."""
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    output = subprocess.run(
+        [sys.executable, "-c", f"from growth import one; one({title!r}, {size})"],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(output.stdout.splitlines()[-1])
+
+
 def main(argv: list[str] | None = None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--growing", nargs="+", default=list(GROWING), choices=GROWING)
     parser.add_argument("--output", default="growth.json")
     args = parser.parse_args(argv)
     results = {}
     for title in args.growing:
-        model, name, sizes = GROWING[title]
-        rows = {}
-        for size in sizes:
-            command = [sys.executable, __file__, "--one", model, name, str(size)]
-            output = subprocess.run(command, capture_output=True, text=True, check=True)
-            rows[str(size)] = json.loads(output.stdout.splitlines()[-1])
+        sizes = GROWING[title].sizes
+        measured = {str(size): measure(title, size) for size in sizes}
+        rows = {size: each["row"] for size, each in measured.items()}
         exponents = {
             column: exponent(sizes, [row[column] for row in rows.values()])
             for column in ("seconds an image", "expected cost")
         }
-        results[title] = {"rows": rows, "exponents": exponents}
+        results[title] = {"rows": rows, "ran": [each["ran"] for each in measured.values()], "exponents": exponents}
         print(f"\n{title}\n{results_table(rows)}")
         print("exponents: " + ", ".join(f"{value:.2f} of {column}" for column, value in exponents.items()))
         write_json(args.output, {"results": results, "protocol": {**vars(args), **environment()}})
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        one(*sys.argv[2:4], int(sys.argv[4]))
-    else:
-        main()
+    main()

@@ -4,66 +4,96 @@ Each format runs in a process of its own, as it would be deployed: the SavedMode
 Runtime, LiteRT with its interpreter, the .keras file under each backend. So keras_recon is imported where it is used.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from arguments import Parser, positive
 
-FORMATS = {  # by the row's name: what loads it, the file, the backend
-    "SavedModel": ("savedmodel", "savedmodel", "tensorflow"),
-    "ONNX Runtime": ("onnx", "model.onnx", "tensorflow"),
-    "LiteRT": ("litert", "model.tflite", "tensorflow"),
-    ".keras, TensorFlow": ("keras", "model.keras", "tensorflow"),
-    ".keras, JAX": ("keras", "model.keras", "jax"),
-    ".keras, PyTorch": ("keras", "model.keras", "torch"),
-}
 IMPORTS = ("numpy", "tensorflow", "keras", "keras_recon")
+LIBRARIES = ("tensorflow", "jax", "torch", "onnxruntime", "ai_edge_litert", "keras_recon")
 EXPORT = Path(__file__).parents[1] / "examples" / "export.py"
 
 
-def load(kind: str, path: str):
-    """A function from a batch of float images to the outputs, both NumPy."""
-    if kind == "savedmodel":
-        import tensorflow as tf
+def _savedmodel(path: str):
+    import tensorflow as tf
 
-        model = tf.saved_model.load(path)  # its variables live as long as it does
-        return lambda images: model.serve(images).numpy()
-    if kind == "onnx":
-        import onnxruntime
+    model = tf.saved_model.load(path)  # its variables live as long as it does
+    return lambda images: model.serve(images).numpy(), [model]
 
-        session = onnxruntime.InferenceSession(path)
-        name = session.get_inputs()[0].name
-        return lambda images: session.run(None, {name: images})[0]
-    if kind == "litert":
-        from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(path, num_threads=os.cpu_count())
+def _onnx(path: str):
+    import onnxruntime
 
-        def run(images):
-            entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-            if tuple(entry["shape"]) != images.shape:
-                interpreter.resize_tensor_input(entry["index"], images.shape)
-                interpreter.allocate_tensors()
-            interpreter.set_tensor(entry["index"], images)
-            interpreter.invoke()
-            return interpreter.get_tensor(out["index"])
+    session = onnxruntime.InferenceSession(path)
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0], [session]
 
-        interpreter.allocate_tensors()
-        return run
+
+def _litert(path: str):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(path, num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+
+    def run(images):
+        entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        if tuple(entry["shape"]) != images.shape:
+            interpreter.resize_tensor_input(entry["index"], images.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(entry["index"], images)
+        interpreter.invoke()
+        return interpreter.get_tensor(out["index"])
+
+    return run, [interpreter]
+
+
+def _keras(path: str):
     import keras_recon
 
     model = keras_recon.load_model(path)
-    return lambda images: np.asarray(model.predict_on_batch(images))
+    return model.predict_on_batch, [model, model.weights[0].value]
 
 
-def one(kind: str, path: str, start: float, image_shape: tuple, batches: list[int], rounds: int):
-    """Print the times of one format, in a process that began at `start`."""
-    run = load(kind, path)
+@dataclass(frozen=True)
+class Format:
+    """What a row's label runs.
+
+    Attributes:
+        file: in the run's folder.
+        load: of the file's path, makes a function of a batch of float images, both NumPy, and the objects behind it.
+        needs: modules.
+        backend: KERAS_BACKEND of its process.
+        export: what `examples/export.py` calls it, if that has to write it.
+    """
+
+    file: str
+    load: Callable
+    needs: tuple[str, ...]
+    backend: str = "tensorflow"
+    export: str | None = None
+
+
+FORMATS = {
+    "SavedModel": Format("export/savedmodel", _savedmodel, ("tensorflow",), export="savedmodel"),
+    "ONNX Runtime": Format("export/model.onnx", _onnx, ("onnxruntime", "tf2onnx"), export="onnx"),
+    "LiteRT": Format("export/model.tflite", _litert, ("ai_edge_litert",), export="litert"),
+    ".keras, TensorFlow": Format("model.keras", _keras, ("tensorflow",), "tensorflow"),
+    ".keras, JAX": Format("model.keras", _keras, ("jax",), "jax"),
+    ".keras, PyTorch": Format("model.keras", _keras, ("torch",), "torch"),
+}
+
+
+def one(name: str, folder: str, start: float, image_shape: tuple, batches: list[int], rounds: int):
+    """Print the times of a format, in a process that began at `start`, and what ran."""
+    path = str(Path(folder, FORMATS[name].file))
+    run, objects = FORMATS[name].load(path)
     images = {n: np.random.default_rng(0).random((n, *image_shape), "float32") for n in batches}
     run(images[batches[0]])
     row = {"cold start, s": time.time() - start}
@@ -75,7 +105,27 @@ def one(kind: str, path: str, start: float, image_shape: tuple, batches: list[in
             run(batch)
             times.append(time.perf_counter() - begin)
         row |= {f"ms at {n}": 1000 * float(np.median(times)), f"images per second at {n}": n / float(np.median(times))}
-    print(json.dumps(row))
+    ran = {
+        "file": path,
+        "objects": [f"{type(each).__module__}.{type(each).__qualname__}" for each in objects],
+        "imported": [library for library in LIBRARIES if library in sys.modules],
+    }
+    print(json.dumps({"row": row, "ran": ran}))
+
+
+def measure(name: str, folder: Path, image_shape: tuple, batches: list[int], rounds: int) -> dict:
+    """The `row` of a format, and what `ran`; a RuntimeError says why there is none."""
+    arguments = (name, str(folder), time.time(), image_shape, batches, rounds)
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    output = subprocess.run(
+        [sys.executable, "-c", f"from inference_speed import one; one(*{arguments})"],
+        env={**os.environ, "PYTHONPATH": paths, "KERAS_BACKEND": FORMATS[name].backend},
+        capture_output=True,
+        text=True,
+    )
+    if output.returncode:
+        raise RuntimeError((output.stderr.splitlines() or [f"status {output.returncode}"])[-1])
+    return json.loads(output.stdout.splitlines()[-1])
 
 
 def imports() -> dict[str, dict]:
@@ -92,37 +142,41 @@ def imports() -> dict[str, dict]:
 
 
 def main(argv: list[str] | None = None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64], help="(default: 1 64)")
-    parser.add_argument("--rounds", type=int, default=20, help="calls, whose median counts (default: 20)")
+    parser = Parser(__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, help="(default: all)")
+    parser.add_argument("--batches", type=positive, nargs="+", default=[1, 64], help="(default: 1 64)")
+    parser.add_argument("--rounds", type=positive, default=20, help="calls, whose median counts (default: 20)")
     parser.add_argument("--output", default="inference_speed.json")
     args = parser.parse_args(argv)
+    if not (args.run / "model.keras").is_file():
+        parser.error(f"RUN must be a finished run's folder. Received: {args.run}")
+    names = parser.installed(args.formats, {name: row.needs for name, row in FORMATS.items()})
     from keras_recon import load_model
     from keras_recon.utils.environment import environment
     from keras_recon.utils.files import write_json
     from keras_recon.utils.tables import results_table
 
     shape = load_model(args.run / "model.keras").image_shape
-    export = [sys.executable, EXPORT, args.run, "--format", "savedmodel", "onnx", "litert"]
-    subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
-    rows = {}
-    for name, (kind, file, backend) in FORMATS.items():
-        path = args.run / file if kind == "keras" else args.run / "export" / file
-        arguments = (kind, str(path), time.time(), shape, args.batches, args.rounds)
-        output = subprocess.run(
-            [sys.executable, "-c", f"from inference_speed import one; one(*{arguments})"],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "KERAS_BACKEND": backend},
-            capture_output=True,
-            text=True,
-        )
-        if output.returncode:
-            print(f"{name}: left out, {output.stderr.splitlines()[-1]}")
-        else:
-            rows[name] = json.loads(output.stdout.splitlines()[-1])
-    results = {"formats": rows, "imports": imports()}
+    if formats := [FORMATS[name].export for name in names if FORMATS[name].export]:
+        command = [sys.executable, EXPORT, args.run, "--format", *formats]
+        done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "tensorflow"}, stdout=subprocess.DEVNULL)
+        if done.returncode:
+            sys.exit(f"error: {args.run} cannot be exported as {', '.join(formats)}: choose other --formats")
+    rows, ran, failed = {}, {}, {}
+    for name in names:
+        try:
+            measured = measure(name, args.run, shape, args.batches, args.rounds)
+            rows[name], ran[name] = measured["row"], measured["ran"]
+        except RuntimeError as error:
+            failed[name] = str(error)
+            print(f"{name} failed: {error}")
+    results = {"formats": rows, "ran": ran, "failed": failed, "imports": imports()}
     print(f"\n{results_table(rows)}\n\n{results_table(results['imports'])}")
-    write_json(args.output, {"results": results, "protocol": {**vars(args), "run": str(args.run), **environment()}})
+    protocol = {**vars(args), "run": str(args.run), "machine": environment()["machine"]}
+    write_json(args.output, {"results": results, "protocol": protocol})
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

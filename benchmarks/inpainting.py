@@ -1,16 +1,16 @@
 """Compare a masked model with what needs no training on the hidden pixels of photos."""
 
-import argparse
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
+from arguments import Parser, positive
 from scipy.interpolate import griddata
 from skimage.restoration import inpaint_biharmonic
 
 from keras_recon import data, load_model
-from keras_recon.evaluation import scores as evaluation
+from keras_recon.evaluation.scores import evaluate, hidden_psnr
 from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
 from keras_recon.utils.tables import results_table
@@ -46,12 +46,14 @@ def mean_patch(model, images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
 
 
 def main(argv: list[str] | None = None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("photos", help="a folder of photos, or 'sample' for the validation photos of the sample data")
     parser.add_argument("--model", required=True, help="model.keras of a run of examples/pretrain_mae.py")
-    parser.add_argument("--limit", type=int, default=64, help="crops, spread over the photos (default: 64)")
+    parser.add_argument("--limit", type=positive, default=64, help="crops, spread over the photos (default: 64)")
     parser.add_argument("--output", default="inpainting.json", help="JSON file (default: inpainting.json)")
     arguments = parser.parse_args(argv)
+    if not Path(arguments.model).exists():
+        parser.error(f"--model must be a .keras file. Received: {arguments.model}")
     model = load_model(arguments.model)
     if not model.is_masked:
         parser.error(f"--model must be a masked model. Received: model={arguments.model!r}")
@@ -59,7 +61,10 @@ def main(argv: list[str] | None = None):
     if arguments.photos == "sample":
         photos = data.load_photos("sample", channels)[1]
     else:
-        photos = data.folder_photos(Path(arguments.photos), channels=channels)
+        try:
+            photos = data.folder_photos(Path(arguments.photos), channels=channels)
+        except ValueError as error:
+            parser.error(str(error))
     images = data.grid_crops(photos, (height, width), max(height, width), arguments.limit)
     hidden = np.kron(model.fixed_mask[0], np.ones((model.patch_size,) * 2, bool))
     fills = {"model": lambda images, hidden: model.predict(images, verbose=0)}
@@ -71,9 +76,8 @@ def main(argv: list[str] | None = None):
         start = time.perf_counter()
         outputs = fill(images, hidden).astype("float32")
         seconds = time.perf_counter() - start
-        scores = evaluation.evaluate(lambda degraded, outputs=outputs: outputs, [(images, images)])
-        hidden_psnr = evaluation.hidden_psnr(scores["psnr"], hidden)
-        results[name] = {"hidden psnr": hidden_psnr, **scores, "seconds": seconds}
+        scores = evaluate(lambda degraded, outputs=outputs: outputs, [(images, images)])
+        results[name] = {"hidden psnr": hidden_psnr(scores["psnr"], hidden), **scores, "seconds": seconds}
     protocol = {
         "photos": arguments.photos,
         "model": arguments.model,

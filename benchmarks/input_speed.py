@@ -3,26 +3,29 @@
 JPEG files of 500x375 and of 4000x3000 pixels, and the small ones as TFRecord and ArrayRecord, are made from the photos
 of scikit-image. No loader keeps decoded photos, but for a row that shows what all else costs. The operating system has
 the files in memory. Then what folders of many files take: memory, and time to begin.
+
+The processes of other loaders import this module too: TensorFlow and keras_recon are imported where they are used.
 """
 
-import argparse
+import math
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from arguments import Parser, positive
 from PIL import Image
 
-from keras_recon import data
-from keras_recon.utils.environment import environment
-from keras_recon.utils.files import write_json
-from keras_recon.utils.tables import results_table
-
 CROP = 64
+RECORDS = ("tfrecord", "array_record")
 SIZES = {"500x375": ((500, 375), 200), "4000x3000": ((4000, 3000), 12)}  # (width, height), files
 MEMORY = """
 import pathlib, re, sys, time
@@ -40,6 +43,8 @@ print(len(photos), first, peak() - before)
 
 
 def write_photos(folder: Path, size: tuple[int, int], count: int):
+    from keras_recon import data
+
     photos = [photo for part in data.load_photos("sample") for photo in part]
     for i in range(count):
         photo = Image.fromarray(photos[i % len(photos)]).resize(size, Image.Resampling.BICUBIC)
@@ -83,6 +88,8 @@ class Crops:
 
 
 def own(source: str, data_dir: str | None = None, cache_bytes: int = 0):
+    from keras_recon import data
+
     photos, _ = data.load_photos(source, data_dir=data_dir)
     photos = data.Photos(photos.keys, photos.read, cache_bytes)
     if cache_bytes:
@@ -90,21 +97,30 @@ def own(source: str, data_dir: str | None = None, cache_bytes: int = 0):
     return iter(data.training_batches(photos, (CROP, CROP, 3), 32, 10**5, 1, seed=0))
 
 
-def torch_loader(folder, num_workers: int):
+def own_folder(folder: Path, cache_bytes: int = 0):
+    return own(str(folder), cache_bytes=cache_bytes)
+
+
+def own_records(folder: Path):
+    return own("tfds:photos", str(folder))
+
+
+def torch_loader(folder: Path, num_workers: int):
     from torch.utils.data import DataLoader
 
-    return iter(DataLoader(Crops(folder), 32, shuffle=True, num_workers=num_workers))
+    context = "spawn" if num_workers else None  # forked beside TensorFlow's threads, a worker can hang for ever
+    return iter(DataLoader(Crops(folder), 32, True, num_workers=num_workers, multiprocessing_context=context))
 
 
-def grain_loader(folder, num_threads: int):
+def grain_loader(folder: Path):
     import grain
 
     crops = grain.MapDataset.source(Crops(folder)).shuffle(seed=0)
-    return iter(crops.to_iter_dataset(grain.ReadOptions(num_threads=num_threads)).batch(32))
+    return iter(crops.to_iter_dataset(grain.ReadOptions(num_threads=os.cpu_count())).batch(32))
 
 
-def tf_data(folder):
-    """TensorFlow's own decoder, which decodes the crop alone."""
+def tf_data(folder: Path):
+    """TensorFlow's own decoder, which decodes the crop only."""
     import tensorflow as tf
 
     def crop(path):
@@ -118,17 +134,43 @@ def tf_data(folder):
     return iter(paths.map(crop, tf.data.AUTOTUNE).batch(32).prefetch(tf.data.AUTOTUNE))
 
 
-def rates(loaders: dict, seconds: float, rounds: int) -> dict[str, dict]:
-    """Images per second of each loader; they take turns."""
-    iterators = {}
-    for name, begin in loaders.items():
-        try:
-            iterators[name] = begin()
-        except ImportError as error:
-            print(f"{name}: left out, {error}")
+@dataclass(frozen=True)
+class Loader:
+    """What a row's label runs.
+
+    Attributes:
+        begin: of a folder, an endless iterator of batches of 32 crops.
+        needs: modules.
+        records: the format of the records that it reads in place of JPEG files.
+        small: whether it is timed on the small photos only.
+    """
+
+    begin: Callable
+    needs: tuple[str, ...] = ()
+    records: str | None = None
+    small: bool = False
+
+
+TORCH = "torch DataLoader and Pillow"
+LOADERS = {
+    "keras_recon": Loader(own_folder),
+    "keras_recon, decoded before": Loader(partial(own_folder, cache_bytes=2**30), small=True),
+    **{f"keras_recon, {name}": Loader(own_records, records=name, small=True) for name in RECORDS},
+    f"{TORCH}, 0 workers": Loader(partial(torch_loader, num_workers=0), ("torch",)),
+    f"{TORCH}, {os.cpu_count()} workers": Loader(partial(torch_loader, num_workers=os.cpu_count()), ("torch",)),
+    "Grain and Pillow": Loader(grain_loader, ("grain",)),
+    "tf.data, decode_and_crop_jpeg": Loader(tf_data),
+}
+
+
+def rates(names: list[str], root: Path, size: str, seconds: float, rounds: int) -> tuple[dict, dict]:
+    """Images per second of each loader, and what it gives; they take turns."""
+    iterators = {name: LOADERS[name].begin(root / (LOADERS[name].records or size)) for name in names}
+    ran = {}
+    for name, iterator in iterators.items():
+        batch = next(iterator)  # its start is not counted
+        ran[name] = {"iterator": _class_of(iterator), "batch": _class_of(batch)}
     speeds = {name: [] for name in iterators}
-    for iterator in iterators.values():
-        next(iterator)  # its start is not counted
     for _ in range(rounds):
         for name, iterator in iterators.items():
             batches, start = 0, time.perf_counter()
@@ -138,7 +180,14 @@ def rates(loaders: dict, seconds: float, rounds: int) -> dict[str, dict]:
             speeds[name].append(32 * batches / (time.perf_counter() - start))
     cores = os.cpu_count()
     medians = {name: float(np.median(values)) for name, values in speeds.items()}
-    return {name: {"images per second": speed, "per core": speed / cores} for name, speed in medians.items()}
+    return {name: {"images per second": speed, "per core": speed / cores} for name, speed in medians.items()}, ran
+
+
+def _class_of(value) -> str:
+    """The class of an object by its module and name; of a pair, what is in it."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_class_of, value))})"
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def memory(counts: list[int], photo: Path) -> dict[str, dict]:
@@ -158,34 +207,38 @@ def memory(counts: list[int], photo: Path) -> dict[str, dict]:
 
 
 def main(argv: list[str] | None = None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
+    parser.add_argument("--loaders", nargs="+", choices=LOADERS, help="(default: all)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a turn (default: 4)")
-    parser.add_argument("--rounds", type=int, default=3, help="turns, whose median counts (default: 3)")
-    parser.add_argument("--files", type=int, nargs="+", default=[10**3, 10**4, 10**5], help="for the memory")
+    parser.add_argument("--rounds", type=positive, default=3, help="turns, whose median counts (default: 3)")
+    parser.add_argument("--files", type=positive, nargs="+", default=[10**3, 10**4, 10**5], help="for the memory")
     parser.add_argument("--output", default="input_speed.json")
     args = parser.parse_args(argv)
-    results = {}
+    if not 0 < args.seconds < math.inf:
+        parser.error(f"--seconds must be above 0. Received: {args.seconds}")
+    names = parser.installed(args.loaders, {name: loader.needs for name, loader in LOADERS.items()})
+    with suppress(ImportError):
+        import torch  # noqa: F401  before TensorFlow: behind it, and with triton, the process dies of SIGSEGV
+    from keras_recon.utils.environment import environment
+    from keras_recon.utils.files import write_json
+    from keras_recon.utils.tables import results_table
+
+    results = {"ran": {}}
     with tempfile.TemporaryDirectory() as root:
-        for name, (size, count) in SIZES.items():
-            folder = Path(root, name)
-            folder.mkdir()
-            write_photos(folder, size, count)
-            loaders = {"keras_recon": lambda f=folder: own(str(f))}
-            if name == "500x375":
-                loaders["keras_recon, decoded before"] = lambda f=folder: own(str(f), cache_bytes=2**30)
-                for kind in ("tfrecord", "array_record"):
-                    write_records(Path(root, kind), folder, kind)
-                    loaders[f"keras_recon, {kind}"] = lambda k=kind: own("tfds:photos", str(Path(root, k)))
-            loaders |= {
-                f"torch DataLoader and Pillow, {workers} workers": lambda f=folder, w=workers: torch_loader(f, w)
-                for workers in (0, os.cpu_count())
-            }
-            loaders["Grain and Pillow"] = lambda f=folder: grain_loader(f, os.cpu_count())
-            loaders["tf.data, decode_and_crop_jpeg"] = lambda f=folder: tf_data(f)
-            results[name] = rates(loaders, args.seconds, args.rounds)
-            print(f"\nJPEG of {name}\n{results_table(results[name])}", flush=True)
-        photo = next(Path(root, "500x375").glob("*.jpg"))
-        results["memory"] = memory(args.files, photo)
+        root = Path(root)
+        for size, (shape, count) in SIZES.items():
+            (root / size).mkdir()
+            write_photos(root / size, shape, count)
+        small = next(iter(SIZES))
+        for records in {LOADERS[name].records for name in names} - {None}:
+            write_records(root / records, root / small, records)
+        for size in SIZES:
+            timed = [name for name in names if size == small or not LOADERS[name].small]
+            if not timed:
+                continue
+            results[size], results["ran"][size] = rates(timed, root, size, args.seconds, args.rounds)
+            print(f"\nJPEG of {size}\n{results_table(results[size])}", flush=True)
+        results["memory"] = memory(args.files, next((root / small).glob("*.jpg")))
         print(f"\n{results_table(results['memory'])}")
     protocol = {**vars(args), "crop": CROP, "batch": 32, "order": "turns, medians", **environment()}
     write_json(args.output, {"results": results, "protocol": protocol})

@@ -1,10 +1,10 @@
-"""Measure how much faster a training step gets when the encoder sees visible patches alone."""
+"""Measure how much faster a training step gets when the encoder sees visible patches only."""
 
-import argparse
 import time
 
 import keras
 import numpy as np
+from arguments import Parser, positive
 
 from keras_recon.models import ViTReconstructor
 from keras_recon.utils.environment import environment
@@ -53,25 +53,28 @@ def step_seconds(models: dict, images: np.ndarray, rounds: int, steps: int) -> d
 
 
 def main(argv: list[str] | None = None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--variant", default="micro", choices=ViTReconstructor.variants, help="(default: micro)")
-    parser.add_argument("--image-size", type=int, default=64, help="pixels (default: 64)")
-    parser.add_argument("--patch-size", type=int, default=8, help="pixels (default: 8)")
-    parser.add_argument("--latent-dim", type=int, default=48, help="latent values per patch (default: 48)")
+    parser.add_argument("--image-size", type=positive, default=64, help="pixels (default: 64)")
+    parser.add_argument("--patch-size", type=positive, default=8, help="pixels (default: 8)")
+    parser.add_argument("--latent-dim", type=positive, default=48, help="latent values per patch (default: 48)")
     parser.add_argument(
         "--mask-ratios", type=float, nargs="+", default=[0.0, 0.5, 0.75, 0.9], help="0 is the reference"
     )
-    parser.add_argument("--batch-size", type=int, default=32, help="images (default: 32)")
-    parser.add_argument("--rounds", type=int, default=9, help="turns, whose median is reported (default: 9)")
-    parser.add_argument("--steps", type=int, default=4, help="steps in a turn (default: 4)")
+    parser.add_argument("--batch-size", type=positive, default=32, help="images (default: 32)")
+    parser.add_argument("--rounds", type=positive, default=9, help="turns, whose median is reported (default: 9)")
+    parser.add_argument("--steps", type=positive, default=4, help="steps in a turn (default: 4)")
     parser.add_argument("--output", default="masked_encoding.json", help="JSON file (default: masked_encoding.json)")
     arguments = parser.parse_args(argv)
     shape = (arguments.image_size, arguments.image_size, 3)
     options = {"image_shape": shape, "patch_size": arguments.patch_size, "latent_dim": arguments.latent_dim}
-    models = {
-        ratio: ViTReconstructor.from_variant(arguments.variant, **options, mask_ratio=ratio)
-        for ratio in dict.fromkeys([0.0, *arguments.mask_ratios])
-    }
+    try:
+        models = {
+            ratio: ViTReconstructor.from_variant(arguments.variant, **options, mask_ratio=ratio)
+            for ratio in dict.fromkeys([0.0, *arguments.mask_ratios])
+        }
+    except ValueError as error:
+        parser.error(str(error))
     images = np.random.default_rng(0).random((arguments.batch_size, *shape), "float32")
     seconds = step_seconds(models, images, arguments.rounds, arguments.steps)
     flops = {ratio: forward_flops(model) for ratio, model in models.items()}

@@ -1,33 +1,49 @@
-"""The models of keras_recon in plain PyTorch: what a user would write with timm's blocks, or by hand."""
+"""The models of keras_recon in plain PyTorch, as a user would write them."""
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block, as timm's: one projection for queries, keys and values, and SDPA."""
+
+    def __init__(self, hidden_dim, num_heads, mlp_dim):
+        super().__init__()
+        self.heads = (3, num_heads, hidden_dim // num_heads)
+        self.norm1, self.norm2 = (nn.LayerNorm(hidden_dim, eps=1e-6) for _ in range(2))
+        self.qkv, self.projection = nn.Linear(hidden_dim, 3 * hidden_dim), nn.Linear(hidden_dim, hidden_dim)
+        self.mlp = nn.Sequential(nn.Linear(hidden_dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, hidden_dim))
+
+    def forward(self, x):  # (batch, tokens, hidden_dim)
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, self.heads).permute(2, 0, 3, 1, 4)
+        attended = scaled_dot_product_attention(q, k, v)  # (batch, heads, tokens, head_dim)
+        x = x + self.projection(attended.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm2(x))
+
+
+def blocks(num_layers, **sizes):
+    return nn.Sequential(*(Block(**sizes) for _ in range(num_layers)))
 
 
 class ViT(nn.Module):
     """`ViTReconstructor` without linear path; with a `mask_ratio`, a masked autoencoder and its loss."""
 
-    def __init__(self, image_size, patch_size, latent_dim, sizes, decoder_sizes, mask_ratio=0.0):
+    def __init__(self, image_size, patch_size, latent_dim, encoder, decoder, mask_ratio=0.0):
         super().__init__()
-        layers, heads, width, mlp = sizes
-        decoder_layers, decoder_heads, decoder_width, decoder_mlp = decoder_sizes
+        width, decoder_width = encoder["hidden_dim"], decoder["hidden_dim"]
         self.patch_size, self.grid = patch_size, image_size // patch_size
         tokens, values = self.grid**2, patch_size**2 * 3
         self.visible = tokens - round(mask_ratio * tokens)
         self.embedding = nn.Linear(values, width)
         self.positions = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
-        self.blocks = nn.Sequential(*(Block(width, heads, mlp / width, qkv_bias=True) for _ in range(layers)))
+        self.blocks = blocks(**encoder)
         self.norm, self.latent_head = nn.LayerNorm(width), nn.Linear(width, latent_dim)
         if mask_ratio:
             self.mask_token = nn.Parameter(torch.zeros(1, 1, latent_dim))
         self.decoder_embedding = nn.Linear(latent_dim, decoder_width)
         self.decoder_positions = nn.Parameter(torch.randn(1, tokens, decoder_width) * 0.02)
-        blocks = (
-            Block(decoder_width, decoder_heads, decoder_mlp / decoder_width, qkv_bias=True)
-            for _ in range(decoder_layers)
-        )
-        self.decoder = nn.Sequential(*blocks, nn.LayerNorm(decoder_width), nn.Linear(decoder_width, values))
+        self.decoder = nn.Sequential(blocks(**decoder), nn.LayerNorm(decoder_width), nn.Linear(decoder_width, values))
 
     def patches(self, images):  # (batch, height, width, 3) to (batch, tokens, values)
         side, grid = self.patch_size, self.grid

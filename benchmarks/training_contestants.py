@@ -1,110 +1,95 @@
-"""One contestant of `training_speed.py`, a process of its own: it reads numbers of steps and prints seconds.
+"""The contestants of `training_speed.py`: what each label runs, in a process of its own.
 
-`python training_contestants.py TASK CONTESTANT DTYPE BATCH`; CONTESTANT is `library/engine`, see `train`.
+`python training_contestants.py TASK CONTESTANT DTYPE BATCH` reads numbers of steps from stdin, a line a turn, and
+prints for each the seconds that they took and what ran them, as found in the objects that ran.
 """
 
 import itertools
+import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from arguments import Parser, positive
+from training_costs import DTYPES
+from training_tasks import TASKS, AutoencoderTask, ViTTask
 
-TASKS = {  # image size, patch size, variant, mask ratio
-    "vit-tiny-64": (64, 8, "tiny", 0.0),
-    "vit-base-224": (224, 16, "base", 0.0),
-    "mae-tiny-64": (64, 8, "tiny", 0.75),
-    "mae-base-224": (224, 16, "base", 0.75),
-    "autoencoder-64": (64, 8, "micro", None),
-}
-LATENT_DIM = 48
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # of Keras, by dtype
 
 
-def train(task: str, contestant: str, dtype: str, images: np.ndarray, turns):
-    """Train a contestant; `turns()` is called after every step, with a function that waits for its loss."""
-    library, engine = contestant.split("/")
-    if library in ("keras_recon", "keras_hub"):
-        import keras
-
-        keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else dtype)
-        model = _keras_recon(task) if library == "keras_recon" else _keras_hub(task)
-        _keras(model, task, engine, images, turns)
-    else:
-        model = _transformers(task) if library == "transformers" else _torch_peer(task)
-        _torch(model, engine, dtype, images, turns)
+def _keras_recon(task: ViTTask | AutoencoderTask):
+    return task.keras_model()
 
 
-def _keras_recon(task):
-    from keras_recon.models import ConvAutoencoder, ViTReconstructor
-
-    side, patch_size, variant, mask_ratio = TASKS[task]
-    options = {"image_shape": (side, side, 3), "latent_dim": LATENT_DIM, "linear_path": False}
-    if task.startswith("autoencoder"):
-        return ConvAutoencoder.from_variant(variant, **options)
-    return ViTReconstructor.from_variant(variant, **options, patch_size=patch_size, mask_ratio=mask_ratio)
-
-
-def _keras_hub(task):
-    """As many blocks in one stack: of the variant `tiny`, encoder and decoder have the same ones."""
+def _keras_hub(task: ViTTask):
+    """As many blocks in one stack, where encoder and decoder have the same ones."""
     import keras
     import keras_hub
 
     from keras_recon.layers import LinearDecoder
 
-    side, patch_size, _, _ = TASKS[task]
-    backbone = keras_hub.models.ViTBackbone((side, side, 3), patch_size, 16, 3, 192, 768)
-    grid = side // patch_size
-    features = keras.ops.reshape(backbone.output[:, 1:], (-1, grid, grid, 192))
-    return keras.Model(backbone.input, LinearDecoder(patch_size, 3)(features))
+    sizes, decoder = task.sizes()
+    layers, width = sizes["num_layers"] + decoder["num_layers"], sizes["hidden_dim"]
+    shape, side = (task.side, task.side, 3), task.side // task.patch_size
+    backbone = keras_hub.models.ViTBackbone(shape, task.patch_size, layers, sizes["num_heads"], width, sizes["mlp_dim"])
+    features = keras.ops.reshape(backbone.output[:, 1:], (-1, side, side, width))
+    return keras.Model(backbone.input, LinearDecoder(task.patch_size, 3)(features))
 
 
-def _keras(model, task, engine, images, turns):
-    """`engine` is the backend, `tensorflow_xla`, or with `_bare` behind it for a training without PSNR and SSIM."""
+def _keras(make: Callable, task, dtype: str, images: np.ndarray, turns: "Turns", jit_compile: bool, scored=True):
+    """Train by `fit`; `scored` with PSNR and SSIM, where the task has them."""
     import keras
 
     from keras_recon import metrics
 
-    masked = task.startswith("mae")
-    scores = [] if engine.endswith("_bare") else [metrics.PSNR()] if masked else [metrics.PSNR(), metrics.SSIM()]
-    xla = "xla" in engine or ("auto" if "tensorflow" not in engine else False)
-    model.compile(keras.optimizers.AdamW(1e-4), "mse", metrics=scores, jit_compile=xla)
+    keras.config.set_dtype_policy(POLICIES[dtype])
+    model = make(task)
+    scores = [] if not scored else [metrics.PSNR()] if task.mask_ratio else [metrics.PSNR(), metrics.SSIM()]
+    model.compile(keras.optimizers.AdamW(1e-4), "mse", metrics=scores, jit_compile=jit_compile)
     pair = (keras.ops.convert_to_tensor(images),) * 2
     data = (pair for _ in itertools.count())
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         data = tf.data.Dataset.from_tensors(pair).repeat()
-    after = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: turns(lambda: float(logs["loss"])))
-    model.fit(data, steps_per_epoch=10**9, verbose=0, callbacks=[after])
+    layers = model._flatten_layers()
+    first = next(layer for layer in layers if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D))
+    *window, values, _ = first.kernel.shape
+    output = first(keras.ops.zeros((1, *window, values)))
+    ran = _facts(model._flatten_layers(), output) | {
+        "keras": f"{keras.version()}, {keras.backend.backend()}",
+        "dtype": keras.backend.standardize_dtype(output.dtype),
+        "compiled": model.jit_compile,
+    }
+
+    def after(step, logs):
+        turns(lambda: float(logs["loss"]), {**ran, "logs": list(logs)})
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=after)
+    model.fit(data, steps_per_epoch=10**9, verbose=0, callbacks=[callback])
 
 
-def _vit_sizes(task):
-    """Image size, patch size, the four sizes of encoder and decoder, mask ratio."""
-    from keras_recon.models import ViTReconstructor
-
-    side, patch_size, variant, mask_ratio = TASKS[task]
-    sizes = ViTReconstructor.variants[variant]
-    names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
-    return side, patch_size, [sizes[n] for n in names], [sizes[f"decoder_{n}"] for n in names], mask_ratio
+def _torch_peer(task: ViTTask | AutoencoderTask):
+    return task.torch_model()
 
 
-def _torch_peer(task):
-    import torch_peers
-
-    if task.startswith("autoencoder"):
-        config = _keras_recon(task).get_config()
-        return torch_peers.ConvAutoencoder(config["filters"], config["num_blocks"], LATENT_DIM)
-    side, patch_size, encoder, decoder, mask_ratio = _vit_sizes(task)
-    return torch_peers.ViT(side, patch_size, LATENT_DIM, encoder, decoder, mask_ratio)
-
-
-def _transformers(task):
+def _transformers(task: ViTTask):
     import torch
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-    side, patch_size, encoder, decoder, mask_ratio = _vit_sizes(task)
-    names = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
-    sizes = dict(zip(names, encoder)) | dict(zip([f"decoder_{n}" for n in names], decoder))
-    config = ViTMAEConfig(image_size=side, patch_size=patch_size, mask_ratio=mask_ratio, **sizes)
+    names = {
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "hidden_dim": "hidden_size",
+        "mlp_dim": "intermediate_size",
+    }
+    encoder, decoder = task.sizes()
+    sizes = {names[name]: size for name, size in encoder.items()}
+    sizes |= {f"decoder_{names[name]}": size for name, size in decoder.items()}
+    config = ViTMAEConfig(image_size=task.side, patch_size=task.patch_size, mask_ratio=task.mask_ratio, **sizes)
 
     class Loss(torch.nn.Module):
         def __init__(self):
@@ -117,52 +102,90 @@ def _transformers(task):
     return Loss()
 
 
-def _torch(model, engine, dtype, images, turns):
-    """`engine` is `eager` or `compile`."""
+def _torch(make: Callable, task, dtype: str, images: np.ndarray, turns: "Turns", compiled: bool):
+    """Train in a loop; with `compiled`, by `torch.compile`."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device)
+    model = make(task).to(device)
     images = torch.from_numpy(images).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
-    loss_of = torch.compile(model) if engine == "compile" else model
-
+    loss_of = torch.compile(model) if compiled else model
+    autocast = partial(torch.autocast, device, torch.bfloat16, enabled=dtype == "bfloat16")
+    first = next(layer for layer in model.modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d))
+    with autocast():
+        output = first(torch.zeros(1, *first.weight.shape[1:], device=device))
+    ran = _facts(model.modules(), output) | {"dtype": str(output.dtype).removeprefix("torch.")}
     while True:
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+        with autocast():
             loss = loss_of(images)
+        compiled_graph = type(loss.grad_fn).__name__ == "CompiledFunctionBackward"
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        turns(loss.item)
+        turns(loss.item, {**ran, "compiled": compiled_graph, "logs": ["loss"]})
 
 
-def counted_flops(task: str) -> int:
-    """Floating-point operations of the matrix products of a training step, for one image."""
-    if not task.startswith("autoencoder"):
-        from masked_encoding import forward_flops
+def _facts(layers, output) -> dict:
+    """What a model's layers and one of their outputs tell of what runs."""
+    framework = sys.modules[type(output).__module__.split(".")[0]]
+    return {
+        "layers of": sorted({type(layer).__module__.split(".")[0] for layer in layers}),
+        "framework": f"{framework.__name__} {framework.__version__}",
+        "device": str(output.device),
+    }
 
-        return 3 * forward_flops(_keras_recon(task))
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode  # it leaves out the attention of CPUs
 
-    side = TASKS[task][0]
-    with FlopCounterMode(display=False) as counter:
-        _torch_peer(task)(torch.rand(2, side, side, 3)).backward()
-    return counter.get_total_flops() // 2
+@dataclass(frozen=True)
+class Contestant:
+    """What a label runs.
+
+    Attributes:
+        backend: KERAS_BACKEND of its process, a module that it needs.
+        train: `train(task, dtype, images, turns)` calls `turns` after every step.
+        needs: other modules.
+        tasks: that it has.
+    """
+
+    backend: str
+    train: Callable
+    needs: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = tuple(TASKS)
+
+
+OWN, HUB = partial(_keras, _keras_recon), partial(_keras, _keras_hub)
+ONE_STACK = ("vit-tiny-64", "vit-micro-16")
+MASKED = tuple(name for name, task in TASKS.items() if task.mask_ratio)
+CONTESTANTS = {
+    "keras_recon/tensorflow": Contestant("tensorflow", partial(OWN, jit_compile=False)),
+    "keras_recon/tensorflow_xla": Contestant("tensorflow", partial(OWN, jit_compile=True)),
+    "keras_recon/tensorflow_xla_bare": Contestant("tensorflow", partial(OWN, jit_compile=True, scored=False)),
+    "keras_recon/jax": Contestant("jax", partial(OWN, jit_compile=True)),
+    "keras_recon/torch": Contestant("torch", partial(OWN, jit_compile=False)),
+    "torch/eager": Contestant("torch", partial(_torch, _torch_peer, compiled=False)),
+    "torch/compile": Contestant("torch", partial(_torch, _torch_peer, compiled=True)),
+    "keras_hub/tensorflow_xla": Contestant("tensorflow", partial(HUB, jit_compile=True), ("keras_hub",), ONE_STACK),
+    "keras_hub/jax": Contestant("jax", partial(HUB, jit_compile=True), ("keras_hub",), ONE_STACK),
+    "transformers/eager": Contestant(
+        "torch", partial(_torch, _transformers, compiled=False), ("transformers",), MASKED
+    ),
+}
 
 
 class Turns:
-    """Lets a training run for as many steps as a line of stdin says, and prints the seconds."""
+    """Lets a training run for as many steps as a line of stdin says, and prints its seconds and what ran."""
 
     def __init__(self, output):
         self.output = output
-        self.left = 0
+        self.begin()
 
-    def __call__(self, wait):
+    def __call__(self, wait: Callable, ran: dict):
+        """After a step, whose end `wait()` waits for."""
         self.left -= 1
         if not self.left:
             wait()
-            print(time.perf_counter() - self.start, file=self.output, flush=True)
+            reply = {"seconds": time.perf_counter() - self.start, "ran": ran}
+            print(json.dumps(reply), file=self.output, flush=True)
             self.begin()
 
     def begin(self):
@@ -170,14 +193,21 @@ class Turns:
         self.start = time.perf_counter()
 
 
-def main(task: str, contestant: str, dtype: str, batch: str):
-    side = TASKS[task][0]
-    images = np.random.default_rng(0).random((int(batch), side, side, 3), "float32")
+def main(argv: list[str] | None = None):
+    parser = Parser(__doc__)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("contestant", choices=CONTESTANTS)
+    parser.add_argument("dtype", choices=DTYPES)
+    parser.add_argument("batch", type=positive)
+    args = parser.parse_args(argv)
+    task, contestant = TASKS[args.task], CONTESTANTS[args.contestant]
+    if args.task not in contestant.tasks:
+        parser.error(f"{args.contestant} has the tasks {', '.join(contestant.tasks)}. Received: {args.task}")
+    images = np.random.default_rng(0).random((args.batch, task.side, task.side, 3), "float32")
     turns = Turns(sys.stdout)
     sys.stdout = sys.stderr
-    turns.begin()
-    train(task, contestant, dtype, images, turns)
+    contestant.train(task, args.dtype, images, turns)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

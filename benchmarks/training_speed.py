@@ -5,127 +5,142 @@ that whatever else the machine does falls on all. Beside it stands the speed of 
 of that of the machine's fastest matrix product.
 """
 
-import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from training_contestants import TASKS, counted_flops
+from arguments import Parser, missing, positive
+from training_contestants import CONTESTANTS
+from training_costs import DTYPES, costs
+from training_tasks import TASKS
 
-from keras_recon.utils.environment import environment
-from keras_recon.utils.files import write_json
-from keras_recon.utils.tables import results_table
-
-OWN = tuple(
-    f"keras_recon/{engine}" for engine in ("tensorflow", "tensorflow_xla", "tensorflow_xla_bare", "jax", "torch")
-)
-TORCH = ("torch/eager", "torch/compile")
+WARM_UP = 2  # steps, of which the first compiles
 
 
-def contestants(task: str) -> tuple[str, ...]:
-    """What takes part by default."""
-    hub = ("keras_hub/tensorflow_xla", "keras_hub/jax") if task == "vit-tiny-64" else ()
-    return OWN + TORCH + hub + (("transformers/eager",) if task.startswith("mae") else ())
+class Process:
+    """A contestant at work, stopped between its turns: threads that wait may spin and slow the one that is timed."""
 
+    def __init__(self, task: str, contestant: str, dtype: str, batch: int):
+        script, root = Path(__file__).with_name("training_contestants.py"), Path(__file__).parents[1]
+        environ = {"KERAS_BACKEND": CONTESTANTS[contestant].backend, "PYTHONPATH": str(root)}
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in __exit__
+        self._process = subprocess.Popen(
+            [sys.executable, script, task, contestant, dtype, str(batch)],
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
 
-def begin(task: str, contestant: str, dtype: str, batch: int) -> subprocess.Popen:
-    engine = contestant.split("/")[1].split("_")[0]
-    backend = engine if engine in ("tensorflow", "jax") else "torch"
-    root = Path(__file__).parents[1]
-    return subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("training_contestants.py"), task, contestant, dtype, str(batch)],
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(root)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    def turn(self, steps: int) -> dict:
+        """`seconds` of so many steps, and what `ran`; a RuntimeError says why it has failed."""
+        try:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.stdin.write(f"{steps}\n")
+            self._process.stdin.flush()
+            reply = json.loads(self._process.stdout.readline())
+            self._process.send_signal(signal.SIGSTOP)
+            return reply
+        except (OSError, ValueError):
+            status = self._end()
+            self._errors.seek(0)
+            words = self._errors.read().splitlines() or ["it said nothing"]
+            raise RuntimeError(f"{words[-1]} (status {status})") from None
 
+    def _end(self) -> int:
+        self._process.kill()
+        return self._process.wait()
 
-def seconds(process: subprocess.Popen, steps: int) -> float | None:
-    """Of so many steps; None where it has failed. Between its turns a contestant is stopped: idle threads may spin."""
-    try:
-        process.send_signal(signal.SIGCONT)
-        process.stdin.write(f"{steps}\n")
-        process.stdin.flush()
-        return json.loads(process.stdout.readline())
-    except (OSError, ValueError):
-        return None
-    finally:
-        process.send_signal(signal.SIGSTOP)
+    def __enter__(self):
+        return self
 
-
-def matrix_peak(dtype: str, side: int = 4096, rounds: int = 5) -> float:
-    """Floating-point operations per second of the fastest of some products of square matrices, by PyTorch."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    side = side if device == "cpu" else 4 * side
-    a, b = (torch.rand(side, side, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
-    best = 0.0
-    for _ in range(rounds):
-        start = time.perf_counter()
-        (a @ b)[0, 0].item()
-        best = max(best, 2 * side**3 / (time.perf_counter() - start))
-    return best
+    def __exit__(self, *error):
+        self._end()
+        self._errors.close()
 
 
 def measure(task: str, names: list[str], dtype: str, batch: int, rounds: int, steps: int) -> dict:
-    """A row for each contestant; the warm-up, which compiles, is one turn of its own."""
-    processes, compiling = {}, {}
-    for name in names:
-        processes[name] = begin(task, name, dtype, batch)
-        compiling[name] = seconds(processes[name], 2)
-    times = {name: [] for name in names if compiling[name] is not None}
-    for _ in range(rounds):
-        for name, turn in times.items():
-            turn.append(seconds(processes[name], steps) / steps)
-    for process in processes.values():
-        process.kill()
-        process.wait()
-    flops, peak = counted_flops(task), matrix_peak(dtype)
-    reference = np.median(times["torch/eager"]) if "torch/eager" in times else np.nan
+    """The figures of each contestant (`rows`), what it `ran`, or why it `failed`; a first turn is its warm-up."""
+    turns, failed = {name: [] for name in names}, {}
+    with ExitStack() as stack:
+        processes = {}
+        for turn in range(rounds + 1):
+            for name in [name for name in names if name not in failed]:
+                try:
+                    if not turn:
+                        processes[name] = stack.enter_context(Process(task, name, dtype, batch))
+                    turns[name].append(processes[name].turn(steps if turn else WARM_UP))
+                except RuntimeError as error:
+                    failed[name] = str(error)
+    cost = costs(task, dtype)
+    seconds = {
+        name: [turn["seconds"] / steps for turn in replies[1:]] for name, replies in turns.items() if name not in failed
+    }
     rows = {}
-    for name in names:
-        if name not in times:
-            rows[name] = {"failed": 1}
-            continue
-        step = float(np.median(times[name]))
+    for name, times in seconds.items():
+        step = float(np.median(times))
         rows[name] = {
             "images per second": batch / step,
-            "of torch/eager": float(reference / step),
-            "slowest to fastest turn": max(times[name]) / min(times[name]),
-            "seconds to the second step": compiling[name],
-            "share of matrix peak": flops * batch / step / peak,
+            **({"of torch/eager": float(np.median(seconds["torch/eager"])) / step} if "torch/eager" in seconds else {}),
+            "slowest to fastest turn": max(times) / min(times),
+            "seconds to the second step": turns[name][0]["seconds"],
+            "share of matrix peak": cost["flops"] * batch / step / cost["peak"],
         }
-    return {"rows": rows, "GFLOP an image": flops / 1e9, "matrix peak, GFLOP/s": peak / 1e9}
+    ran = {name: turns[name][-1]["ran"] for name in rows}
+    figures = {"GFLOP an image": cost["flops"] / 1e9, "matrix peak, GFLOP/s": cost["peak"] / 1e9}
+    return {"rows": rows, "ran": ran, "failed": failed, **figures}
+
+
+def contestants(parser: Parser, tasks: list[str], chosen: list[str] | None) -> dict[str, list[str]]:
+    """Those of each task: the chosen ones, or by default all that are installed."""
+    names = parser.installed(chosen, {name: (row.backend, *row.needs) for name, row in CONTESTANTS.items()})
+    for name in chosen or ():
+        for task in tasks:
+            if task not in CONTESTANTS[name].tasks:
+                parser.error(f"{name} has the tasks {', '.join(CONTESTANTS[name].tasks)}. Received: --tasks {task}")
+    return {task: [name for name in names if task in CONTESTANTS[name].tasks] for task in tasks}
 
 
 def main(argv: list[str] | None = None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=["vit-tiny-64", "autoencoder-64", "mae-tiny-64"], choices=TASKS)
-    parser.add_argument("--contestants", nargs="+", help="library/engine (default: all that the task has)")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5, help="turns, whose median counts (default: 5)")
-    parser.add_argument("--steps", type=int, default=4, help="steps in a turn (default: 4)")
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--tasks", nargs="+", default=["vit-tiny-64", "autoencoder-micro-64", "mae-tiny-64"], choices=TASKS
+    )
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, help="(default: all that the task has)")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=DTYPES)
+    parser.add_argument("--batch-size", type=positive, default=32)
+    parser.add_argument("--rounds", type=positive, default=5, help="turns, whose median counts (default: 5)")
+    parser.add_argument("--steps", type=positive, default=4, help="steps in a turn (default: 4)")
     parser.add_argument("--output", default="training_speed.json")
     args = parser.parse_args(argv)
+    if why := missing(["torch"]):
+        parser.error(f"the machine's matrix peak is measured by PyTorch: {why}")
+    names_of = contestants(parser, args.tasks, args.contestants)
+    from keras_recon.utils.environment import environment  # imports take seconds
+    from keras_recon.utils.files import write_json
+    from keras_recon.utils.tables import results_table
+
     results = {}
-    for task in args.tasks:
+    order = "contestants took turns; medians of turns"
+    protocol = {**vars(args), "order": order, "machine": environment()["machine"]}
+    for task, names in names_of.items():
         for dtype in args.dtypes:
-            names = args.contestants or list(contestants(task))
             result = measure(task, names, dtype, args.batch_size, args.rounds, args.steps)
             results[f"{task}, {dtype}"] = result
             print(f"\n{task}, {dtype}, {result['GFLOP an image']:.3g} GFLOP an image and step")
             print(results_table(result["rows"]), flush=True)
-            protocol = {**vars(args), "order": "contestants took turns; medians of turns", **environment()}
+            for name, why in result["failed"].items():
+                print(f"{name} failed: {why}", flush=True)
             write_json(args.output, {"results": results, "protocol": protocol})
+    if any(result["failed"] for result in results.values()):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
