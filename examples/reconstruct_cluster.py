@@ -7,6 +7,7 @@ none is there twice. All machines must see the same folders.
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 
 import reconstruct
@@ -48,11 +49,12 @@ def main(argv: list[str] | None = None):
     fingerprint = protocol.fingerprint(model)
 
     with quiet_start():
-        import ray
+        import ray.data
 
         from keras_recon.utils.files import remove_temporaries
 
-    ray.init(args.address, log_to_driver=False)
+    ray.init(args.address, log_to_driver=False, logging_level=logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # its bars show the progress
     rows = [
         {name: str(value) if name in PATHS and value else value for name, value in dataclasses.asdict(job).items()}
         for job in jobs
@@ -62,7 +64,7 @@ def main(argv: list[str] | None = None):
         fn_constructor_args=(args,),
         num_cpus=args.cpus,
         num_gpus=args.gpus,
-        concurrency=args.workers,
+        compute=ray.data.ActorPoolStrategy(size=args.workers),
     )
     try:
         report(args, jobs, fingerprint, (json.loads(row["outcome"]) for row in outcomes.iter_rows()))
