@@ -18,7 +18,8 @@ CROPS = 6
 def main(argv: list[str] | None = None):
     parser = Parser(__doc__)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a finished run's folder, or a .keras file")
-    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["savedmodel"], help="default: savedmodel")
+    text = f"some of {', '.join(FORMATS)} (default: savedmodel)"
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["savedmodel"], metavar="FORMAT", help=text)
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: the folder 'export' beside the model")
     args = parser.parse_args(argv)
     if not args.model.exists():

@@ -36,8 +36,12 @@ def parser_of(description: str) -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=64, help="tiles per call (default: %(default)s)")
     group = parser.add_argument_group("measuring")
     references = group.add_mutually_exclusive_group()
-    references.add_argument("--reference", type=Path, help="folder of the originals, under the names of the photos")
-    references.add_argument("--degradation", help="of the photos, as noise:25, before the model gets them")
+    references.add_argument(
+        "--reference", type=Path, metavar="FOLDER", help="folder of the originals, under the names of the photos"
+    )
+    references.add_argument(
+        "--degradation", metavar="TEXT", help="of the photos, as noise:25, before the model gets them"
+    )
     add = group.add_argument
     add("--seed", type=int, default=0, help="of the degradation, which also depends on the name (default: %(default)s)")
     text = "measure the model's floats, not what is written: rounded to the bits of the photo"

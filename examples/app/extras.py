@@ -9,4 +9,4 @@ def require(extra: str, *packages: str):
     """End with one sentence if a package is missing, before anything that takes seconds is imported."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        fail(f'{" and ".join(missing)} not installed: pip install -e ".[{extra}]"')
+        fail(f'{", ".join(missing)} must be installed first: pip install -e ".[{extra}]"')

@@ -43,7 +43,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path, package, ex
     (tmp_path / "photo.png").touch()
     status, text, errors = run([package], script, *(argument.format(run=tmp_path) for argument in arguments))
     assert (status, text, len(errors.splitlines())) == (2, "", 1)
-    assert package in errors and f'not installed: pip install -e ".[{extra}]"' in errors
+    assert package in errors and f'must be installed first: pip install -e ".[{extra}]"' in errors
 
 
 def test_the_formats_are_those_of_the_package():
