@@ -1,10 +1,10 @@
 import keras
 
-SHOWN = ("loss", "psnr", "val_psnr", "val_ssim")
+SHOWN = ("loss", "psnr", "val_psnr")
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar in lines of at most 100 columns: loss and PSNR, and PSNR and SSIM of the validation.
+    """Keras's progress bar in lines of at most 100 columns: loss and PSNR, and that of the validation.
 
     Example:
 

@@ -161,7 +161,8 @@ class PretrainedViTReconstructor(Reconstructor):
     def features(self, images, patches, training=None):
         stem, blocks = backbone_parts(self.backbone)
         rows, columns, _ = self.latent_shape
-        tokens = (images - np.array(self.mean, "float32")) / np.array(self.std, "float32")
+        mean, std = (ops.convert_to_tensor(values, "float32") for values in (self.mean, self.std))
+        tokens = (images - mean) / std
         for layer in stem:
             tokens = layer(tokens)  # (batch, class token and the like + rows * columns, hidden_dim)
         read = {}

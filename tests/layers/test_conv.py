@@ -28,7 +28,7 @@ def test_residual_block_is_pre_activation():
 @pytest.mark.parametrize("method", UPSAMPLINGS)
 def test_upsample(method):
     check_layer(Upsample, {"filters": 5, "method": method}, random_images(2, 4, 6, 3), (2, 8, 12, 5))
-    zeros = Upsample(5, method, zeros=True)(random_images(2, 4, 6, 3))
+    zeros = Upsample(5, method, zero_init=True)(random_images(2, 4, 6, 3))
     assert not ops.convert_to_numpy(zeros).any()
 
 

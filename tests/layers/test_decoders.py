@@ -12,12 +12,12 @@ GRID = np.random.default_rng(0).standard_normal((2, 3, 2, 5)).astype("float32")
 @pytest.mark.parametrize("decoder_class, sizes", [(LinearDecoder, {}), (TransformerDecoder, SIZES)])
 def test_decoders(decoder_class, sizes):
     check_layer(decoder_class, {"patch_size": 4, "channels": 3, **sizes}, GRID, (2, 12, 8, 3))
-    zeros = decoder_class(patch_size=4, channels=3, zeros=True, **sizes)
+    zeros = decoder_class(patch_size=4, channels=3, zero_init=True, **sizes)
     assert not ops.convert_to_numpy(zeros(GRID)).any()
 
 
 def test_linear_decoder_puts_pixels_where_their_patch_is():
-    layer = LinearDecoder(2, 1, zeros=True)
+    layer = LinearDecoder(2, 1, zero_init=True)
     layer.build(GRID.shape)
     kernel = np.random.default_rng(1).standard_normal((5, 4)).astype("float32")
     layer.pixel_head.kernel.assign(kernel)
