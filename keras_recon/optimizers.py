@@ -23,7 +23,7 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
     >>> depths = {first.path: 0, last.path: 1}  # of a model: `model.variable_depths()`
     >>> optimizer = keras_recon.optimizers.LayerwiseAdamW(0.1, depths=depths, decay=0.5, weight_decay=0.0)
     >>> optimizer.apply([keras.ops.ones(()), keras.ops.ones(())], [first, last])
-    >>> round(float(first.value), 2), round(float(last.value), 2)
+    >>> round(float(first.numpy()), 2), round(float(last.numpy()), 2)
     (0.95, 0.9)
     """
 

@@ -78,7 +78,7 @@ def photos_of_step(
 
     >>> training, validation = keras_recon.data.load_photos("sample")
     >>> keras_recon.data.photos_of_step(training, (64, 64, 3), batch_size=2, steps_per_epoch=100, seed=0, step=7)
-    ['clock', 'moon']
+    ['cat', 'coins']
     """
     crops = RandomCrops(photos, image_shape[:2], seed)
     epoch, step = divmod(step, steps_per_epoch)

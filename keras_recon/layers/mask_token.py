@@ -16,8 +16,8 @@ class MaskToken(keras.layers.Layer):
 
     >>> patch_mask = keras_recon.ops.fixed_patch_mask(rows=4, columns=6, num_visible=8)
     >>> visible = keras.ops.ones((1, 8, 12))
-    >>> grid = keras_recon.layers.MaskToken()(visible, patch_mask)
-    >>> grid.shape, float(keras.ops.sum(grid))  # 8 vectors of 12 ones, all else 0
+    >>> grid = keras.ops.convert_to_numpy(keras_recon.layers.MaskToken()(visible, patch_mask))
+    >>> grid.shape, float(grid.sum())  # 8 vectors of 12 ones, all else 0
     ((1, 4, 6, 12), 96.0)
     """
 
