@@ -148,7 +148,7 @@ def compare(plan: Plan, runs: dict[str, list[Run]]):
         evaluated = _photos(plan) if args.eval else _validation_crops(validation)
     except (ValueError, RuntimeError) as error:
         fail(error)
-    print(f"\nComparing {', '.join(runs)} on {evaluated.crops} ...", flush=True)
+    print(f"\nComparing on {_crops(evaluated.images)} ...", flush=True)
     fitting = _fitting_batches(plan, training, runs)
     measured = comparison.compare(runs, evaluated.images, evaluated.groups, fitting, validation, degradation)
     sources = {label: seeds[0].config["data"] for label, seeds in runs.items()}
