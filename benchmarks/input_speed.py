@@ -218,7 +218,7 @@ def main(argv: list[str] | None = None):
         parser.error(f"--seconds must be above 0. Received: {args.seconds}")
     names = parser.installed(args.loaders, {name: loader.needs for name, loader in LOADERS.items()})
     with suppress(ImportError):
-        import torch  # noqa: F401  before TensorFlow: behind it, and with triton, the process dies of SIGSEGV
+        import torch  # noqa: F401  before TensorFlow: builds for GPUs crash behind it
     from keras_recon.utils.environment import environment
     from keras_recon.utils.files import write_json
     from keras_recon.utils.tables import results_table

@@ -1,7 +1,7 @@
 """What a training step costs and what the machine can do, for `training_speed.py`.
 
-`python training_costs.py TASK DTYPE` prints both in JSON. It is a process of its own: where PyTorch is imported after
-TensorFlow, and triton is installed, the process dies of SIGSEGV.
+`python training_costs.py TASK DTYPE` prints both in JSON. It is a process of its own, without TensorFlow: PyTorch's
+counter imports triton where that is installed, and LLVM in both ends a process that has both.
 """
 
 import json

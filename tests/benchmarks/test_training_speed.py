@@ -6,9 +6,6 @@ import training_speed
 from training_contestants import CONTESTANTS
 from training_tasks import TASKS
 
-torch = pytest.importorskip("torch", reason="the peers are PyTorch's")
-torch_peers = pytest.importorskip("torch_peers")
-
 SLOW = pytest.mark.slow
 # What has to be found in the process behind a label: the library of its layers, the framework, whether it is compiled,
 # what it computes in every step. Both dtypes come to every way of training.
@@ -59,59 +56,15 @@ def test_a_task_is_what_it_names():
         assert {size: getattr(model, size) for size in sizes} == sizes
 
 
-@pytest.mark.parametrize("task", ["vit-tiny-64", "mae-tiny-64", "autoencoder-micro-64"])
-def test_the_peers_are_the_same_networks(task):
-    own, peer = TASKS[task].keras_model(), TASKS[task].torch_model()
-    count = sum(keras.ops.size(variable) for variable in own.trainable_variables)
-    assert int(count) == sum(parameter.numel() for parameter in peer.parameters() if parameter.requires_grad)
-
-
-def test_the_peers_block_is_that_of_pytorch():
-    own = torch_peers.Block(hidden_dim=24, num_heads=3, mlp_dim=48)
-    other = torch.nn.TransformerEncoderLayer(24, 3, 48, 0.0, "gelu", 1e-6, batch_first=True, norm_first=True)
-    names = {
-        "self_attn.in_proj_": "qkv.",
-        "self_attn.out_proj.": "projection.",
-        "linear1.": "mlp.0.",
-        "linear2.": "mlp.2.",
-        "norm1.": "norm1.",
-        "norm2.": "norm2.",
-    }
-    own.load_state_dict(
-        {
-            names[start] + name.removeprefix(start): value
-            for name, value in other.state_dict().items()
-            for start in names
-            if name.startswith(start)
-        }
-    )
-    x = torch.randn(2, 5, 24)
-    torch.testing.assert_close(own(x), other(x))
-
-
-def test_operations_are_those_that_pytorch_counts_beside_attention():
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        TASKS["vit-tiny-64"].torch_model()(torch.rand(2, 64, 64, 3)).backward()
-    attention = 3 * 16 * 2 * 2 * 64 * 64 * 192  # forward and backward, blocks, logits and values, 2 tokens^2 width
-    counted = TASKS["vit-tiny-64"].flops()
-    assert counted - attention == pytest.approx(counter.get_total_flops() / 2, rel=0.01)
-
-
-def test_operations_of_convolutions_grow_with_the_pixels():
-    small, large = (TASKS[f"autoencoder-micro-{side}"].flops() for side in (16, 64))
-    assert large == pytest.approx(16 * small)
-
-
 def test_why_a_contestant_failed_is_told():
     why = pytest.raises(RuntimeError, match=r"transformers/eager has the tasks .* \(status 2\)")
     with training_speed.Process("vit-micro-16", "transformers/eager", "float32", 2) as process, why:
         process.turn(1)
 
 
-@pytest.mark.slow
+@SLOW
 def test_the_script_measures_and_writes(tmp_path, capsys):
+    pytest.importorskip("torch")
     output, own = tmp_path / "speed.json", f"keras_recon/{keras.backend.backend()}"
     what = ["--tasks", "vit-micro-16", "--dtypes", "float32", "--contestants", "torch/eager", own]
     training_speed.main([*what, "--batch-size", "2", "--rounds", "1", "--steps", "1", "--output", str(output)])
