@@ -27,8 +27,6 @@ with quiet_start():
     from keras_recon.utils.files import remove_temporaries
     from keras_recon.utils.tables import results_table
 
-    tf.config.list_physical_devices()  # which tells of a machine without a GPU
-
 FAILED = 2
 # After a preemption "try again", as sysexits.h has it; after Ctrl-C what shells say.
 ENDED = {signal.SIGTERM: 75, signal.SIGINT: 130}
