@@ -33,6 +33,7 @@ def code(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_documents_runs(tmp_path, monkeypatch):
     pytest.importorskip("tensorflow", reason="keras_recon.data and the SavedModel need TensorFlow")
     monkeypatch.chdir(tmp_path)

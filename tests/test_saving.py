@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import random
+import shutil
 import stat
 import struct
 import tracemalloc
@@ -65,10 +66,13 @@ def with_weights(members, change):
     return {**members, WEIGHTS: file.getvalue()}
 
 
-def test_a_file_that_is_fine_is_loaded(saved):
+def test_a_file_that_is_fine_is_loaded_and_so_is_a_runs_folder(tmp_path, saved):
     images = np.random.default_rng(0).random((2, 16, 16, 3), "float32")
     expected = outputs_of(keras.saving.load_model(saved), images)
-    np.testing.assert_array_equal(outputs_of(keras_recon.load_model(saved), images), expected)
+    (tmp_path / "run").mkdir()
+    shutil.copy(saved, tmp_path / "run" / "model.keras")
+    for path in (saved, tmp_path / "run"):
+        np.testing.assert_array_equal(outputs_of(keras_recon.load_model(path), images), expected)
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "assets/x", "a\\..\\b"])
@@ -206,8 +210,9 @@ def test_what_is_no_archive_is_refused(tmp_path, saved):
         path.write_bytes(content)
         refuse(path, "it is no archive, or damaged")
     assert not (tmp_path / "canary").exists()
-    for other in (tmp_path, tmp_path / "missing.keras", tmp_path / "canary.h5"):
-        with pytest.raises(ValueError, match=r"`path` must be a \.keras file\. Received: path="):
+    (tmp_path / "empty").mkdir()
+    for other in (tmp_path / "empty", tmp_path / "missing.keras", tmp_path / "canary.h5"):
+        with pytest.raises(ValueError, match=r"a \.keras file, or the folder of a run\. Received: path="):
             keras_recon.load_model(other)
 
 

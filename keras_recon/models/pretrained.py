@@ -162,7 +162,7 @@ class PretrainedViTReconstructor(Reconstructor):
         stem, blocks = backbone_parts(self.backbone)
         rows, columns, _ = self.latent_shape
         mean, std = (ops.convert_to_tensor(values, "float32") for values in (self.mean, self.std))
-        tokens = (images - mean) / std
+        tokens = (ops.convert_to_tensor(images) - mean) / std
         for layer in stem:
             tokens = layer(tokens)  # (batch, class token and the like + rows * columns, hidden_dim)
         read = {}

@@ -108,6 +108,7 @@ def test_each_file_is_read_or_named(dirty):
     assert all("\n" not in reason for reason in photos.bad.values())
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_without_the_bad_ones_and_lists_them(dirty, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train_vit.main(["--smoke", "--data", str(dirty), "--steps-per-epoch", "9", "--run-name", "dirty"])
