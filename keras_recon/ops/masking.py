@@ -95,5 +95,6 @@ def paste_visible(outputs, images, patch_mask):
     [0.0, 0.0, 1.0, 1.0]
     """
     side = images.shape[1] // patch_mask.shape[1]
-    hidden = ops.repeat(ops.repeat(patch_mask, side, axis=1), side, axis=2)
-    return ops.where(hidden[..., None], outputs, images)
+    # Not `ops.repeat`: under PyTorch its symbolic call fails, and a masked model would be built by computing images.
+    hidden = ops.logical_and(patch_mask[:, :, None, :, None], np.ones((side, 1, side), "bool"))
+    return ops.where(ops.reshape(hidden, (-1, *images.shape[1:3], 1)), outputs, images)
