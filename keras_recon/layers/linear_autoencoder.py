@@ -76,13 +76,13 @@ class LinearAutoencoder(keras.layers.Layer):
 def principal_components(patches: np.ndarray, latent_dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (values,), leading components (latent_dim, values) and standard deviations (latent_dim,) of (n, values).
 
-    From the covariance, in float64. A component without variance (constant images) gets the deviation 1.
+    An exact SVD in float64. A component without variance (constant images) gets the deviation 1.
     """
     _check_count(patches, latent_dim)
-    mean = patches.mean(axis=0, dtype="float64")
-    centered = patches - mean
-    variances, vectors = np.linalg.eigh(centered.T @ centered / len(patches))  # ascending
-    return mean, vectors[:, ::-1][:, :latent_dim].T, _deviations_of(variances, latent_dim)
+    patches = np.asarray(patches, "float64")
+    mean = patches.mean(axis=0)
+    _, singular_values, components = np.linalg.svd(patches - mean, full_matrices=False)
+    return mean, components[:latent_dim], _deviations(singular_values[:latent_dim] / np.sqrt(len(patches)))
 
 
 def reduced_rank_regression(patches: np.ndarray, clean: np.ndarray, latent_dim: int) -> tuple[np.ndarray, ...]:
@@ -100,7 +100,8 @@ def reduced_rank_regression(patches: np.ndarray, clean: np.ndarray, latent_dim: 
     regression = np.linalg.pinv(patches.T @ patches / len(patches), rcond=1e-9, hermitian=True) @ covariance
     variances, vectors = np.linalg.eigh(covariance.T @ regression)  # of what the regression predicts, ascending
     components = vectors[:, ::-1][:, :latent_dim].T
-    return mean, regression @ components.T, components, _deviations_of(variances, latent_dim)
+    deviations = np.sqrt(np.maximum(variances[::-1][:latent_dim], 0.0))
+    return mean, regression @ components.T, components, _deviations(deviations)
 
 
 def _check_count(patches, latent_dim):
@@ -108,7 +109,6 @@ def _check_count(patches, latent_dim):
         raise ValueError(f"PCA needs at least `latent_dim`={latent_dim} patches. Received: {len(patches)} patches")
 
 
-def _deviations_of(variances, latent_dim):
-    """Of the leading components; 1 for one without variance, so that whitening never divides by zero."""
-    deviations = np.sqrt(np.maximum(variances[::-1][:latent_dim], 0.0))
+def _deviations(deviations):
+    """1 for a component without variance, so that whitening never divides by zero."""
     return np.where(deviations > 1e-6, deviations, 1.0)
