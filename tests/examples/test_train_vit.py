@@ -118,7 +118,7 @@ def test_the_default_recipe_keeps_the_start_at_pca(tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path):
     settings = ["--epochs", "40", "--dropout-rate", "0.1", "--drop-path-rate", "0.1", "--ema-momentum", "0.9"]
-    settings += ["--num-layers", "2", "--steps-per-epoch", "8"]  # enough steps for XLA
+    settings += ["--steps-per-epoch", "8"]  # enough for XLA
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def start(name, *more):
