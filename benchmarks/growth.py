@@ -6,10 +6,7 @@ exponent is the slope of a line through the logarithms.
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from arguments import Parser
 from masked_encoding import forward_flops
+from processes import answer
 
 from keras_recon.models import ConvAutoencoder, Reconstructor, ViTReconstructor
 from keras_recon.utils.environment import environment
@@ -79,15 +77,7 @@ def exponent(sizes: list[int], values: list[float]) -> float:
 
 def measure(title: str, size: int) -> dict:
     """What `one` prints, in a process of its own."""
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    output = subprocess.run(
-        [sys.executable, "-c", f"from growth import one; one({title!r}, {size})"],
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(output.stdout.splitlines()[-1])
+    return answer("growth", "one", (title, size))
 
 
 def main(argv: list[str] | None = None):

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 from arguments import Parser, positive
+from processes import HERE, answer, environ
 
 IMPORTS = ("numpy", "tensorflow", "keras", "keras_recon")
 LIBRARIES = ("tensorflow", "jax", "torch", "onnxruntime", "ai_edge_litert", "keras_recon")
-EXPORT = Path(__file__).parents[1] / "examples" / "export.py"
+EXPORT = HERE.parent / "examples" / "export.py"
 
 
 def _savedmodel(path: str):
@@ -116,16 +117,7 @@ def one(name: str, folder: str, start: float, image_shape: tuple, batches: list[
 def measure(name: str, folder: Path, image_shape: tuple, batches: list[int], rounds: int) -> dict:
     """The `row` of a format, and what `ran`; a RuntimeError says why there is none."""
     arguments = (name, str(folder), time.time(), image_shape, batches, rounds)
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    output = subprocess.run(
-        [sys.executable, "-c", f"from inference_speed import one; one(*{arguments})"],
-        env={**os.environ, "PYTHONPATH": paths, "KERAS_BACKEND": FORMATS[name].backend},
-        capture_output=True,
-        text=True,
-    )
-    if output.returncode:
-        raise RuntimeError((output.stderr.splitlines() or [f"status {output.returncode}"])[-1])
-    return json.loads(output.stdout.splitlines()[-1])
+    return answer("inference_speed", "one", arguments, FORMATS[name].backend)
 
 
 def imports() -> dict[str, dict]:
@@ -160,7 +152,7 @@ def main(argv: list[str] | None = None):
     shape = load_model(args.run / "model.keras").image_shape
     if formats := [FORMATS[name].export for name in names if FORMATS[name].export]:
         command = [sys.executable, EXPORT, args.run, "--format", *formats]
-        done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "tensorflow"}, stdout=subprocess.DEVNULL)
+        done = subprocess.run(command, env=environ("tensorflow"), stdout=subprocess.DEVNULL)
         if done.returncode:
             sys.exit(f"error: {args.run} cannot be exported as {', '.join(formats)}: choose other --formats")
     rows, ran, failed = {}, {}, {}

@@ -55,15 +55,7 @@ def _keras(make: Callable, task, dtype: str, images: np.ndarray, turns: "Turns",
         import tensorflow as tf
 
         data = tf.data.Dataset.from_tensors(pair).repeat()
-    layers = model._flatten_layers()
-    first = next(layer for layer in layers if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D))
-    *window, values, _ = first.kernel.shape
-    output = first(keras.ops.zeros((1, *window, values)))
-    ran = _facts(model._flatten_layers(), output) | {
-        "keras": f"{keras.version()}, {keras.backend.backend()}",
-        "dtype": keras.backend.standardize_dtype(output.dtype),
-        "compiled": model.jit_compile,
-    }
+    ran = keras_facts(model) | {"compiled": model.jit_compile}
 
     def after(step, logs):
         turns(lambda: float(logs["loss"]), {**ran, "logs": list(logs)})
@@ -126,6 +118,18 @@ def _torch(make: Callable, task, dtype: str, images: np.ndarray, turns: "Turns",
         turns(loss.item, {**ran, "compiled": compiled_graph, "logs": ["loss"]})
 
 
+def keras_facts(model) -> dict:
+    """What a Keras model and the output of its first layer tell of what runs."""
+    import keras
+
+    layers = list(model._flatten_layers())
+    first = next(layer for layer in layers if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D))
+    *window, values, _ = first.kernel.shape
+    output = first(keras.ops.zeros((1, *window, values)))
+    dtype = keras.backend.standardize_dtype(output.dtype)
+    return _facts(layers, output) | {"keras": f"{keras.version()}, {keras.backend.backend()}", "dtype": dtype}
+
+
 def _facts(layers, output) -> dict:
     """What a model's layers and one of their outputs tell of what runs."""
     framework = sys.modules[type(output).__module__.split(".")[0]]
@@ -161,6 +165,7 @@ CONTESTANTS = {
     "keras_recon/tensorflow_xla": Contestant("tensorflow", partial(OWN, jit_compile=True)),
     "keras_recon/tensorflow_xla_bare": Contestant("tensorflow", partial(OWN, jit_compile=True, scored=False)),
     "keras_recon/jax": Contestant("jax", partial(OWN, jit_compile=True)),
+    "keras_recon/jax_bare": Contestant("jax", partial(OWN, jit_compile=True, scored=False)),
     "keras_recon/torch": Contestant("torch", partial(OWN, jit_compile=False)),
     "torch/eager": Contestant("torch", partial(_torch, _torch_peer, compiled=False)),
     "torch/compile": Contestant("torch", partial(_torch, _torch_peer, compiled=True)),

@@ -1,31 +1,26 @@
-"""What a training step costs and what the machine can do, for `training_speed.py`.
-
-`python training_costs.py TASK DTYPE` prints both in JSON. It is a process of its own, without TensorFlow: PyTorch's
-counter imports triton where that is installed, and LLVM in both ends a process that has both.
-"""
+"""What a training step costs and what the machine can do, for `training_speed.py`."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 
-from arguments import Parser
+from processes import answer
 from training_tasks import TASKS
 
 DTYPES = ("float32", "bfloat16")
 
 
 def costs(task: str, dtype: str) -> dict[str, float]:
-    """`flops` of a task's training step for one image, and `peak`, those that the machine does in a second."""
-    output = subprocess.run(
-        [sys.executable, __file__, task, dtype],
-        env={**os.environ, "KERAS_BACKEND": "torch"},
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    return json.loads(output.stdout.splitlines()[-1])
+    """`flops` of a task's training step for one image, and `peak`, those that the machine does in a second.
+
+    Both are found in a process without TensorFlow: PyTorch's counter imports triton where that is installed, and LLVM
+    in both ends a process that has both.
+    """
+    return answer("training_costs", "tell", (task, dtype), "torch")
+
+
+def tell(task: str, dtype: str):
+    """Print what `costs` returns."""
+    print(json.dumps({"flops": TASKS[task].flops(), "peak": matrix_peak(dtype)}))
 
 
 def matrix_peak(dtype: str, rounds: int = 5) -> float:
@@ -40,15 +35,3 @@ def matrix_peak(dtype: str, rounds: int = 5) -> float:
         (a @ b)[0, 0].item()
         best = max(best, 2 * side**3 / (time.perf_counter() - start))
     return best
-
-
-def main(argv: list[str] | None = None):
-    parser = Parser(__doc__)
-    parser.add_argument("task", choices=TASKS)
-    parser.add_argument("dtype", choices=DTYPES)
-    args = parser.parse_args(argv)
-    print(json.dumps({"flops": TASKS[args.task].flops(), "peak": matrix_peak(args.dtype)}))
-
-
-if __name__ == "__main__":
-    main()

@@ -6,16 +6,15 @@ of that of the machine's fastest matrix product.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 from arguments import Parser, missing, positive
+from processes import HERE, environ, last_words
 from training_contestants import CONTESTANTS
 from training_costs import DTYPES, costs
 from training_tasks import TASKS
@@ -27,12 +26,10 @@ class Process:
     """A contestant at work, stopped between its turns: threads that wait may spin and slow the one that is timed."""
 
     def __init__(self, task: str, contestant: str, dtype: str, batch: int):
-        script, root = Path(__file__).with_name("training_contestants.py"), Path(__file__).parents[1]
-        environ = {"KERAS_BACKEND": CONTESTANTS[contestant].backend, "PYTHONPATH": str(root)}
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in __exit__
         self._process = subprocess.Popen(
-            [sys.executable, script, task, contestant, dtype, str(batch)],
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environ},
+            [sys.executable, HERE / "training_contestants.py", task, contestant, dtype, str(batch)],
+            env={**environ(CONTESTANTS[contestant].backend), "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -51,8 +48,7 @@ class Process:
         except (OSError, ValueError):
             status = self._end()
             self._errors.seek(0)
-            words = self._errors.read().splitlines() or ["it said nothing"]
-            raise RuntimeError(f"{words[-1]} (status {status})") from None
+            raise RuntimeError(last_words(self._errors.read(), status)) from None
 
     def _end(self) -> int:
         self._process.kill()

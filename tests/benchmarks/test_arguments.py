@@ -8,11 +8,11 @@ import arguments
 import inference_speed
 import pytest
 import training_contestants
-import training_costs
 import training_speed
 
 pytest.importorskip("tensorflow", reason="keras_recon.data needs TensorFlow")
 import denoising
+import gpu
 import growth
 import inpainting
 import input_speed
@@ -31,7 +31,6 @@ REFUSED = [
     ),
     (training_contestants, ["vit-tiny-64", "keras/tensorflow", "float32", "2"], "'keras_recon/tensorflow'"),
     (training_contestants, ["vit-tiny-64", "transformers/eager", "float32", "2"], "has the tasks mae-tiny-64"),
-    (training_costs, ["vit-tiny-64", "float16"], "'bfloat16'"),
     (input_speed, ["--loaders", "dali"], "'Grain and Pillow'"),
     (input_speed, ["--seconds", "0"], "--seconds must be above 0. Received: 0.0"),
     (inference_speed, [HERE, "--formats", "TensorRT"], "'ONNX Runtime'"),
@@ -44,6 +43,8 @@ REFUSED = [
     (inpainting, ["sample", "--model", "none.keras"], "Received: none.keras"),
     (masked_encoding, ["--variant", "huge"], "'micro'"),
     (masked_encoding, ["--patch-size", "7"], "`patch_size` must divide"),
+    (gpu, ["--parts", "vae"], "'autoencoder-64'"),
+    (gpu, ["--contestants", "keras_recon/tensorflow"], "'keras_recon/jax'"),
     (growth, ["--growing", "vit, width"], "'vit, image side'"),
 ]
 

@@ -15,6 +15,7 @@ RAN = {
     "keras_recon/tensorflow_xla": ("keras_recon", "tensorflow", True, SCORED, "float32"),
     "keras_recon/tensorflow_xla_bare": ("keras_recon", "tensorflow", True, ["loss"], "float32"),
     "keras_recon/jax": ("keras_recon", "jax", True, SCORED, "bfloat16"),
+    "keras_recon/jax_bare": ("keras_recon", "jax", True, ["loss"], "float32"),
     "keras_recon/torch": ("keras_recon", "torch", False, SCORED, "float32"),
     "torch/eager": ("torch_peers", "torch", False, ["loss"], "bfloat16"),
     "torch/compile": ("torch_peers", "torch", True, ["loss"], "float32"),
