@@ -42,6 +42,7 @@ def test_trainings_beside_pytorch_without_tensorflow(tmp_path):
     assert "torch/compile" in printed
 
 
+@pytest.mark.slow
 def test_inference_of_each_system_without_tensorflow(tmp_path):
     if why := missing(["keras_hub"]):
         pytest.skip(why)
