@@ -73,6 +73,9 @@ class ResidualBlock(keras.layers.Layer):
         x = self.dropout(ops.relu(self.norms[1](x)), training=training)
         return inputs + self.convs[1](x)
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def get_config(self):
         return {**super().get_config(), "normalization": self.normalization, "dropout_rate": self.dropout_rate}
 
@@ -145,6 +148,10 @@ class Upsample(keras.layers.Layer):
             return self.conv(ops.repeat(ops.repeat(inputs, 2, axis=1), 2, axis=2))
         x = self.conv(inputs)
         return unpatchify(x, 2) if self.method == "pixel_shuffle" else x
+
+    def compute_output_shape(self, input_shape):
+        batch, rows, columns, _ = input_shape
+        return (batch, rows and 2 * rows, columns and 2 * columns, self.filters)
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "method": self.method, "zero_init": self.zero_init}

@@ -79,6 +79,11 @@ class ConvEncoder(_Pyramid):
         features[-1] = ops.relu(self.norm(features[-1]))
         return features
 
+    def compute_output_shape(self, input_shape):
+        batch, *sides, _ = input_shape
+        scales = [2**i for i in range(1, 1 + len(self.filters))]
+        return [(batch, *(s and -(-s // scale) for s in sides), f) for scale, f in zip(scales, self.filters)]
+
 
 @keras.saving.register_keras_serializable("keras_recon")
 class ConvDecoder(_Pyramid):
@@ -139,6 +144,10 @@ class ConvDecoder(_Pyramid):
             x = self.levels[i](x, training=training)
             x = self.upsamples[i](x if i else ops.relu(self.norm(x)))
         return x / (9 * self.filters[0]) if self.zero_init else x  # 3x3 inputs times the filters
+
+    def compute_output_shape(self, inputs_shape, skips_shape=None):
+        batch, *sides, _ = inputs_shape
+        return (batch, *(s and s * 2 ** len(self.filters) for s in sides), self.channels)
 
     def get_config(self):
         return {

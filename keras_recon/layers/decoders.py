@@ -43,6 +43,10 @@ class LinearDecoder(keras.layers.Layer):
         images = unpatchify(self.pixel_head(inputs), self.patch_size)
         return images / inputs.shape[-1] if self.zero_init else images
 
+    def compute_output_shape(self, input_shape):
+        batch, *sides, _ = input_shape
+        return (batch, *(side and side * self.patch_size for side in sides), self.channels)
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -81,6 +85,9 @@ class TransformerDecoder(Transformer):
 
     def call(self, inputs, training=None):
         return self.head(super().call(inputs, training=training))
+
+    def compute_output_shape(self, input_shape):
+        return self.head.compute_output_shape(input_shape)
 
     def get_config(self):
         own = {name: getattr(self.head, name) for name in ("patch_size", "channels", "zero_init")}

@@ -57,6 +57,9 @@ class LinearAutoencoder(keras.layers.Layer):
     def call(self, patches):
         return self.decode(self.encode(patches))
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def fit(self, patches: np.ndarray, clean: np.ndarray | None = None):
         """Set the weights by `patches` (n, values) and the `clean` ones, if these are others; in float64."""
         if clean is None or np.array_equal(patches, clean):

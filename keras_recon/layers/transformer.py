@@ -118,6 +118,9 @@ class TransformerBlock(keras.layers.Layer):
         x = self.dropout(self.mlp_out(self.mlp_in(self.mlp_norm(inputs))), training=training)
         return inputs + self.drop_path(x, training=training)
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -193,9 +196,9 @@ class Transformer(keras.layers.Layer):
         ]
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype, name="norm")
 
-    def build(self, input_shape):
-        batch, rows, columns, _ = input_shape
-        self.embedding.build(input_shape)
+    def build(self, inputs_shape, visible_shape=None):
+        batch, rows, columns, _ = inputs_shape
+        self.embedding.build(inputs_shape)
         self.positions.build((batch, rows, columns, self.hidden_dim))
         for block in self.blocks:
             block.build((batch, rows * columns, self.hidden_dim))
@@ -211,6 +214,9 @@ class Transformer(keras.layers.Layer):
             x = block(x, training=training)
         x = self.norm(x)
         return ops.reshape(x, (-1, rows, columns, self.hidden_dim)) if visible is None else x
+
+    def compute_output_shape(self, inputs_shape, visible_shape=None):
+        return (*(visible_shape or inputs_shape[:-1]), self.hidden_dim)
 
     def get_config(self):
         return {

@@ -99,7 +99,6 @@ class ConvAutoencoder(Reconstructor):
                 dtype=self.dtype_policy,
                 name="log_variance_head",
             )
-            self.log_variance_head.build((None, None, None, filters[-1]))  # no inference calls it
             self.seed_generator = keras.random.SeedGenerator(seed)
         self.filters = filters
         self.num_blocks = num_blocks
@@ -112,7 +111,14 @@ class ConvAutoencoder(Reconstructor):
         if skips:  # they carry every level's features around the bottleneck
             carried = sum(math.prod(self.image_shape[:2]) // 4**i * width for i, width in enumerate(filters, 1))
             self.compression_ratio = math.prod(self.image_shape) / (math.prod(self.latent_shape) + carried)
-        self.build()
+        self.build((None, *self.image_shape))
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.encoder.build(input_shape)
+        self.build_heads(self.filters[-1])
+        if self.kl_weight:
+            self.log_variance_head.build((None, *self.latent_shape[:2], self.filters[-1]))
 
     @property
     def decodes_latents(self) -> bool:

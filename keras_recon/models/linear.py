@@ -29,7 +29,7 @@ class LinearReconstructor(Reconstructor):
         self, image_shape: tuple[int, int, int] = (64, 64, 3), patch_size: int = 8, latent_dim: int = 12, **kwargs
     ):
         super().__init__(image_shape, patch_size, latent_dim, linear_path=True, **kwargs)
-        self.build()
+        self.build((None, *self.image_shape))
 
     def encode(self, images, training=None):
         return self.linear.encode(patchify(images, self.patch_size))

@@ -73,6 +73,12 @@ class MaskedReconstructor(Reconstructor):
         self.normalize_target = normalize_target
         self.seed = seed
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.encoder.build((None, *self.latent_shape[:2], self.patch_size**2 * self.image_shape[-1]))
+        if self.mask_ratio:
+            self.mask_token.build((None, None, self.latent_dim))
+
     @property
     def is_masked(self) -> bool:
         return self.mask_ratio > 0

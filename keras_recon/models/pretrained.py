@@ -112,7 +112,14 @@ class PretrainedViTReconstructor(Reconstructor):
         self.decoder_mlp_dim = decoder_mlp_dim
         self.mean = tuple(mean)
         self.std = tuple(std)
-        self.build()
+        self.build((None, *self.image_shape))
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        hidden_dim = self.backbone.output_shape[-1]
+        for norm in self.feature_norms:
+            norm.build((None, *self.latent_shape[:2], hidden_dim))
+        self.build_heads(hidden_dim * len(self.feature_norms))
 
     @classmethod
     def from_preset(

@@ -74,7 +74,6 @@ class Reconstructor(keras.Model):
         self.compression_ratio = math.prod(self.image_shape) / math.prod(self.latent_shape)
         if linear_path:
             self.linear = LinearAutoencoder(latent_dim, name="linear")
-            self.linear.build((None, patch_size**2 * channels))
 
     @classmethod
     def from_variant(cls, variant: str, **kwargs) -> "Reconstructor":
@@ -83,10 +82,15 @@ class Reconstructor(keras.Model):
             raise ValueError(f"`variant` must be one of {list(cls.variants)}. Received: variant={variant!r}")
         return cls(**{**cls.variants[variant], **kwargs})
 
-    def build(self, input_shape=None):
-        """Build every layer by a symbolic call; subclasses call this at the end of `__init__`."""
-        self.built = True
-        self(keras.Input(self.image_shape))
+    def build(self, input_shape):
+        """Build every layer: subclasses call this at the end of `__init__`, and here build what theirs are."""
+        if self.linear_path:
+            self.linear.build((None, *self.latent_shape[:2], self.patch_size**2 * self.image_shape[-1]))
+
+    def build_heads(self, features_dim: int):
+        """Build what makes latents of features (batch, rows, columns, features_dim), and images of latents."""
+        self.latent_head.build((None, *self.latent_shape[:2], features_dim))
+        self.decoder.build((None, *self.latent_shape))
 
     def make_latent_head(self) -> keras.layers.Dense:
         """The layer from features to latents: zero at first where there is a linear path."""

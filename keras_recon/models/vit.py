@@ -119,7 +119,11 @@ class ViTReconstructor(MaskedReconstructor):
         self.dropout_rate = dropout_rate
         self.drop_path_rate = drop_path_rate
         self.position_embedding = position_embedding
-        self.build()
+        self.build((None, *self.image_shape))
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.build_heads(self.hidden_dim)
 
     def get_config(self):
         return {
