@@ -89,6 +89,39 @@ def _ssim_terms(y_true, y_pred):
     return luminance, (2 * covariance + 0.03**2) / (variances + 0.03**2)
 
 
+def border_steps(images, patch_size: int = 8):
+    """Mean absolute difference of neighbouring pixels across the borders of patches, and inside them, (batch,) each.
+
+    The first over the second is 1 in photos, and above where a reconstruction shows its patches.
+
+    Args:
+        images: (batch, height, width, channels), more than a patch high or wide.
+        patch_size: side of the patches in pixels, above 1; must divide height and width.
+
+    Example:
+
+    >>> patches = keras.random.uniform((2, 4, 6, 3), seed=0)
+    >>> images = keras.ops.repeat(keras.ops.repeat(patches, 8, axis=1), 8, axis=2)
+    >>> across, inside = keras_recon.metrics.border_steps(images, patch_size=8)
+    >>> bool(across[0] > 0.2), float(inside[0])
+    (True, 0.0)
+    """
+    images = ops.cast(images, "float32")
+    sums, counts = [0.0, 0.0], [0, 0]
+    for axis in (1, 2):
+        for inside, steps in enumerate(_steps(ops.moveaxis(images, axis, 1), patch_size)):
+            sums[inside] += ops.sum(steps, axis=(1, 2, 3))
+            counts[inside] += steps.shape[1] * steps.shape[2] * steps.shape[3]
+    return tuple(total / max(1, count) for total, count in zip(sums, counts))
+
+
+def _steps(images, patch_size):
+    """Absolute differences of neighbouring rows, (batch, pairs, width, channels): across borders, and inside."""
+    steps = ops.abs(images[:, 1:] - images[:, :-1])
+    is_border = np.arange(steps.shape[1]) % patch_size == patch_size - 1
+    return [ops.take(steps, np.flatnonzero(chosen), axis=1) for chosen in (is_border, ~is_border)]
+
+
 def applicable(image_shape: tuple[int, int, int]) -> dict:
     """The functions above, by name, that images (height, width, channels) are large enough for."""
     size = min(image_shape[:2])
@@ -155,3 +188,39 @@ class MultiScaleSSIM(_MeanOverImages):
 
     def __init__(self, name="ms_ssim", dtype=None):
         super().__init__(multi_scale_ssim, name, dtype)
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class BorderRatio(keras.metrics.Metric):
+    """How strongly predicted images show their patches, see `border_steps`: means over all images, then their ratio.
+
+    Args:
+        patch_size: side of the patches in pixels, above 1.
+
+    Example:
+
+    >>> images = keras.random.uniform((16, 64, 64, 3), seed=0)
+    >>> metric = keras_recon.metrics.BorderRatio(patch_size=8)
+    >>> metric.update_state(images, images)
+    >>> round(float(metric.result()), 1)  # noise has no borders
+    1.0
+    """
+
+    def __init__(self, patch_size: int = 8, name="border_ratio", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.patch_size = patch_size
+        self.across = self.add_variable((), "zeros", name="across")
+        self.inside = self.add_variable((), "zeros", name="inside")
+        self._direction = "down"
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add images `y_pred`; the true ones do not matter."""
+        across, inside = border_steps(y_pred, self.patch_size)
+        self.across.assign_add(ops.sum(across))
+        self.inside.assign_add(ops.sum(inside))
+
+    def result(self):
+        return self.across / ops.maximum(self.inside, 1e-12)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype, "patch_size": self.patch_size}

@@ -44,6 +44,7 @@ def test_contract():
     check_metric(metrics.PSNR(), *pairs(3, 16, 16, 3))
     check_metric(metrics.SSIM(), *pairs(3, 16, 16, 3))
     check_metric(metrics.MultiScaleSSIM(), *pairs(2, 176, 176, 3))
+    check_metric(metrics.BorderRatio(8), *pairs(3, 16, 16, 3))
 
 
 def test_equal_images_get_100_db():
@@ -61,3 +62,26 @@ def test_small_images_are_refused():
 @pytest.mark.parametrize("size, names", [(8, ["psnr"]), (11, ["psnr", "ssim"]), (176, ["psnr", "ssim", "ms_ssim"])])
 def test_applicable(size, names):
     assert list(metrics.applicable((size, 200, 3))) == names
+
+
+@pytest.mark.parametrize("patch_size", [2, 4, 8])
+def test_border_steps_are_numpys(patch_size):
+    images = random_images(3, 16, 24, 3)
+    across, inside = metrics.border_steps(ops.convert_to_tensor(images), patch_size)
+    rows, columns = np.abs(np.diff(images, axis=1)), np.abs(np.diff(images, axis=2))
+    at_rows, at_columns = slice(patch_size - 1, 15, patch_size), slice(patch_size - 1, 23, patch_size)
+    for i in range(3):
+        borders = [rows[i, at_rows].ravel(), columns[i][:, at_columns].ravel()]
+        others = [np.delete(rows[i], at_rows, 0).ravel(), np.delete(columns[i], at_columns, 1).ravel()]
+        np.testing.assert_allclose(float(across[i]), np.concatenate(borders).mean(), rtol=1e-5)
+        np.testing.assert_allclose(float(inside[i]), np.concatenate(others).mean(), rtol=1e-5)
+
+
+def test_border_ratio_is_of_the_sums():
+    flat, blocks = np.zeros((1, 16, 16, 1), "float32"), random_images(2, 16, 16, 1).repeat(8, axis=1).repeat(8, axis=2)
+    blocks = blocks[:, :16, :16]
+    metric = metrics.BorderRatio()
+    for images in (flat, blocks):
+        metric.update_state(images, images)
+    across, inside = (np.sum(ops.convert_to_numpy(steps)) for steps in metrics.border_steps(blocks, 8))
+    assert float(metric.result()) == pytest.approx(across / max(inside, 1e-12), rel=1e-5)

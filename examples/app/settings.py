@@ -55,6 +55,8 @@ class RunConfig(TrainingOptions):
         """The settings that a subclass adds and that are set: arguments of the model, with `image_shape`."""
         own = {f.name for f in dataclasses.fields(self)} - {f.name for f in dataclasses.fields(RunConfig)}
         options = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        if options.get("linear_path"):
+            options["linear_path"] = "lapped"  # the best, which a masked model turns into one of patches
         return {"image_shape": self.image_shape, **options}
 
     @property

@@ -26,5 +26,6 @@ def baselines(model: Reconstructor, pca: LinearReconstructor, validation: Iterab
     """
     mean = mean_patch(pca)
     if model.is_masked:
-        return {"mean": evaluate(lambda images: paste_visible(mean(images), images, model.fixed_mask), validation)}
-    return {"pca": evaluate(pca, validation), "mean": evaluate(mean, validation)}
+        mean_in_hidden = lambda images: paste_visible(mean(images), images, model.fixed_mask)  # noqa: E731
+        return {"mean": evaluate(mean_in_hidden, validation, model.patch_size)}
+    return {name: evaluate(system, validation, model.patch_size) for name, system in (("pca", pca), ("mean", mean))}

@@ -21,7 +21,7 @@ from keras_recon.utils.run import Run
 BATCH = 64
 RATE_BATCHES = 4  # of the fitting ones, which steps and probabilities of latents are fitted to
 PICTURES = 6
-SCORES = ("psnr", "ssim", "ms_ssim")
+SCORES = ("psnr", "ssim", "ms_ssim", "border ratio")
 
 
 @dataclass
@@ -92,7 +92,7 @@ def compare(
     for label, system in trained.items():
         rows[label] |= _over(system.scores["psnr"], reference, interval) | _training(runs[label][0], curves[label])
     rows["pca"] |= {"latent values": math.prod(pca.latent_shape), "compression ratio": pca.compression_ratio}
-    rows["mean"] = evaluate(mean_patch(pca), batches)
+    rows["mean"] = evaluate(mean_patch(pca), batches, pca.patch_size)
     reconstruct = {
         **{r.name: r.reconstruct for r in references if r.reconstruct},
         **{label: systems[label].model for label in ("pca", *trained)},

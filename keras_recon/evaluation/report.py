@@ -25,6 +25,7 @@ COLUMNS = {  # of the printed table
     "95% interval": "{95% from:+.2f} {95% to:+.2f}",
     "ssim": "{ssim:.3f}",
     "ms ssim": "{ms_ssim:.3f}",
+    "border ratio": "{border ratio:.2f}",
     "bytes": "{bytes:,}",
     "coded psnr": "{coded psnr:.2f}",
     "seconds": "{seconds:,}",
@@ -36,6 +37,8 @@ NOTES = {
     "±": "standard deviation (n - 1) of the mean PSNR over seeds",
     "over pca": "mean difference in PSNR (dB); its 95 % interval is a paired percentile bootstrap, which does not hold "
     "what other seeds would change",
+    "border ratio": "mean absolute difference of neighbouring pixels across the borders of the model's patches (of 8x8 "
+    "in the other rows) over that inside them: about 1 in photos",
     "bytes": "per image, in whole bytes, of what depends on the image: headers count for nobody, nor do tables and "
     "settings that sender and receiver agree on beforehand",
     "latents": "rounded by an equal step in pixels: the step of one is that step over the root mean square change of "

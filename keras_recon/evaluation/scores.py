@@ -6,11 +6,13 @@ from keras import ops
 
 from keras_recon import metrics
 
+BORDER_STEPS = ("steps across borders", "steps inside patches")  # see `metrics.border_steps`
 
-def image_scores(reconstruct: Callable, batches: Iterable) -> dict[str, np.ndarray]:
+
+def image_scores(reconstruct: Callable, batches: Iterable, patch_size: int = 8) -> dict[str, np.ndarray]:
     """Quality of `reconstruct(degraded)` for each image of (degraded, clean) batches, arrays (images,) by name.
 
-    `psnr` in dB; `ssim` for images of at least 11x11 pixels; `ms_ssim` from 176x176 on.
+    `psnr` in dB; `ssim` for images of at least 11x11 pixels; `ms_ssim` from 176x176 on; the `BORDER_STEPS` of patches.
     """
     scores = {}
     for degraded, clean in batches:
@@ -18,17 +20,22 @@ def image_scores(reconstruct: Callable, batches: Iterable) -> dict[str, np.ndarr
         outputs = reconstruct(degraded)
         for name, metric in metrics.applicable(clean.shape[1:]).items():
             scores.setdefault(name, []).append(ops.convert_to_numpy(metric(clean, outputs)))
+        if patch_size > 1:
+            for name, steps in zip(BORDER_STEPS, metrics.border_steps(outputs, patch_size)):
+                scores.setdefault(name, []).append(ops.convert_to_numpy(steps))
     return {name: np.concatenate(values) for name, values in scores.items()}
 
 
-def evaluate(reconstruct: Callable, batches: Iterable) -> dict[str, float]:
+def evaluate(reconstruct: Callable, batches: Iterable, patch_size: int = 8) -> dict[str, float]:
     """The means over images of `image_scores`."""
-    return means(image_scores(reconstruct, batches))
+    return means(image_scores(reconstruct, batches, patch_size))
 
 
 def means(scores: dict[str, np.ndarray]) -> dict[str, float]:
-    """Scores (images,) by name, averaged in float64."""
-    return {name: float(values.mean(dtype="float64")) for name, values in scores.items()}
+    """Scores (images,) by name, averaged in float64; of the `BORDER_STEPS` their ratio, `border ratio`."""
+    result = {name: float(values.mean(dtype="float64")) for name, values in scores.items()}
+    across, inside = (result.pop(name, 0.0) for name in BORDER_STEPS)
+    return {**result, **({"border ratio": across / inside} if across and inside else {})}
 
 
 def hidden_psnr(psnr: float, mask: np.ndarray) -> float:

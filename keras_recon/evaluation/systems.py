@@ -23,7 +23,7 @@ class System:
 
     def __init__(self, models: list[Reconstructor], batches: list, fitting: list[np.ndarray]):
         self.model = models[0]
-        self.of_seeds = [image_scores(model, batches) for model in models]
+        self.of_seeds = [image_scores(model, batches, model.patch_size) for model in models]
         self.scores = {name: np.mean([scores[name] for scores in self.of_seeds], axis=0) for name in self.of_seeds[0]}
         self.rate, self.coded = [], None
         if self.model.decodes_latents:

@@ -6,7 +6,6 @@ from keras import ops
 
 from keras_recon.layers import ConvDecoder, ConvEncoder
 from keras_recon.models.reconstructor import Reconstructor
-from keras_recon.ops import patchify
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -33,7 +32,7 @@ class ConvAutoencoder(Reconstructor):
         kl_weight: above 0, a variational bottleneck ("Auto-Encoding Variational Bayes", Kingma and Welling, 2014):
             training draws the latents and adds to the loss this weight times their KL divergence from a standard
             normal, in nats per latent value; `encode` and inference take the mean.
-        linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
+        linear_path: the linear autoencoder beside the network, `"lapped"`, True or False; fit it with `adapt`.
         seed: of the variational draws.
 
     Example:
@@ -64,7 +63,7 @@ class ConvAutoencoder(Reconstructor):
         dropout_rate: float = 0.0,
         skips: bool = False,
         kl_weight: float = 0.0,
-        linear_path: bool = True,
+        linear_path: bool | str = "lapped",
         seed: int | None = None,
         **kwargs,
     ):
@@ -86,7 +85,7 @@ class ConvAutoencoder(Reconstructor):
         }
         self.encoder = ConvEncoder(**shared, name="encoder")
         self.decoder = ConvDecoder(
-            self.image_shape[-1], upsampling=upsampling, zero_init=linear_path, **shared, name="decoder"
+            self.image_shape[-1], upsampling=upsampling, zero_init=bool(linear_path), **shared, name="decoder"
         )
         self.latent_head = self.make_latent_head()
         if kl_weight:
@@ -138,7 +137,7 @@ class ConvAutoencoder(Reconstructor):
 
     def call(self, images, training=None):
         levels = self.levels(images, training)
-        latents = self.to_latents(patchify(images, self.patch_size), levels[-1])
+        latents = self.to_latents(self.patches(images), levels[-1])
         if self.kl_weight and training:
             log_variance = ops.cast(self.log_variance_head(levels[-1]), "float32")
             kl = (ops.square(latents) + ops.exp(log_variance) - 1.0 - log_variance) / 2.0

@@ -48,12 +48,14 @@ class MaskedReconstructor(Reconstructor):
         image_shape,
         patch_size: int,
         latent_dim: int,
-        linear_path: bool,
+        linear_path: bool | str,
         mask_ratio: float,
         normalize_target: bool,
         seed: int | None,
         **kwargs,
     ):
+        if mask_ratio and linear_path == "lapped":
+            linear_path = True
         super().__init__(image_shape, patch_size, latent_dim, linear_path, **kwargs)
         rows, columns, _ = self.latent_shape
         self.num_visible = max(1, round((1 - mask_ratio) * rows * columns))

@@ -46,7 +46,7 @@ class PretrainedViTReconstructor(Reconstructor):
         decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim: of the transformer; the coarsest level of the
             convolutional decoder has `decoder_hidden_dim` channels, each finer one half as many.
         mean, std: per channel, of the inputs that the backbone was trained on, for pixels in [0, 1].
-        linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
+        linear_path: the linear autoencoder beside the network, `"lapped"`, True or False; fit it with `adapt`.
 
     Example:
 
@@ -72,7 +72,7 @@ class PretrainedViTReconstructor(Reconstructor):
         decoder_mlp_dim: int = 512,
         mean: tuple[float, ...] = (0.5, 0.5, 0.5),
         std: tuple[float, ...] = (0.5, 0.5, 0.5),
-        linear_path: bool = True,
+        linear_path: bool | str = "lapped",
         **kwargs,
     ):
         _, blocks = backbone_parts(backbone)
@@ -148,7 +148,7 @@ class PretrainedViTReconstructor(Reconstructor):
         return cls(reshape_backbone(backbone, image_shape), dtype=dtype, **kwargs)
 
     def _make_decoder(self, decoder, num_layers, num_heads, hidden_dim, mlp_dim):
-        shared = {"zero_init": self.linear_path, "dtype": self.dtype_policy, "name": "decoder"}
+        shared = {"zero_init": bool(self.linear_path), "dtype": self.dtype_policy, "name": "decoder"}
         channels = self.image_shape[-1]
         if decoder == "linear":
             return LinearDecoder(self.patch_size, channels, **shared)

@@ -8,26 +8,27 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon.layers import LinearAutoencoder
-from keras_recon.ops import patchify, unpatchify
+from keras_recon.layers import LinearAutoencoder, LinearDecoder, Transformer
+from keras_recon.layers.conv import check_choice
+from keras_recon.models.fitting import fitting_patches
+from keras_recon.ops import inverse_lapped_transform, lapped_transform, patchify, unpatchify
 from keras_recon.utils.files import replacing
 from keras_recon.version import __version__
-
-MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
 
 
 class Reconstructor(keras.Model):
     """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
 
     Subclasses implement `features`, what their encoder sees, and have a `latent_head` and a `decoder`. With a linear
-    path, what their network computes is added to a linear autoencoder of patches that `adapt` fits (PCA); its last
-    layers are zero at first, so training begins at PCA's quality. Outputs are clipped to [0, 1], except in training.
+    path, what their network computes is added to a linear autoencoder that `adapt` fits: of overlapping patches, see
+    `keras_recon.ops.lapped_transform`, or of patches, which is PCA. The network's last layers are zero at first, so
+    training begins at its quality. Outputs are clipped to [0, 1], except in training.
 
     Args:
         image_shape: (height, width, channels).
         patch_size: side in pixels of the patch behind a latent vector; must divide height and width.
         latent_dim: latent values per patch.
-        linear_path: whether to add the linear autoencoder.
+        linear_path: `"lapped"`, True for a linear autoencoder of patches, or False for none.
 
     Attributes:
         latent_shape: (height / patch_size, width / patch_size, latent_dim).
@@ -50,7 +51,7 @@ class Reconstructor(keras.Model):
     fully_convolutional: bool = False
     strategy: str = "full"
 
-    def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool, **kwargs):
+    def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool | str, **kwargs):
         # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
         super().__init__(**kwargs, autocast=False)
         self.image_shape = tuple(image_shape)
@@ -67,6 +68,7 @@ class Reconstructor(keras.Model):
                 f"`latent_dim` must be from 1 to the {patch_size**2 * channels} values of a patch. "
                 f"Received: latent_dim={latent_dim}"
             )
+        check_choice("linear_path", linear_path, ("lapped", True, False))
         self.patch_size = patch_size
         self.latent_dim = latent_dim
         self.linear_path = linear_path
@@ -99,18 +101,24 @@ class Reconstructor(keras.Model):
             self.latent_dim, kernel_initializer=initializer, dtype=self.dtype_policy, name="latent_head"
         )
 
+    def patches(self, images):
+        """Patches (batch, rows, columns, patch_size * patch_size * channels) of images, or overlapping ones of them."""
+        if self.linear_path == "lapped":
+            images = lapped_transform(images, self.patch_size)
+        return patchify(images, self.patch_size)
+
     def features(self, images, patches, training=None):
         """The encoder's features (batch, rows, columns, values) of images (batch, *image_shape).
 
         Args:
             images: (batch, *image_shape).
-            patches: the same, (batch, rows, columns, patch_size * patch_size * channels).
+            patches: what `patches` makes of them.
         """
         raise NotImplementedError
 
     def encode(self, images, training=None):
         """Latents (batch, *latent_shape) of images (batch, *image_shape)."""
-        patches = patchify(images, self.patch_size)  # (batch, rows, columns, values)
+        patches = self.patches(images)
         return self.to_latents(patches, self.features(images, patches, training=training))
 
     def to_latents(self, patches, features):
@@ -129,8 +137,13 @@ class Reconstructor(keras.Model):
 
         Clipped to [0, 1], unless in training, where a clipped pixel would get no gradient.
         """
+        decoded = ops.cast(decoded, "float32")
         below = unpatchify(self.linear.decode(latents), self.patch_size) if self.linear_path else 0.5
-        images = ops.cast(decoded, "float32") + below
+        if self.linear_path == "lapped":
+            if isinstance(self.decoder, (LinearDecoder, Transformer)):  # they decode patches, which overlap too
+                below, decoded = below + decoded, 0.0
+            below = inverse_lapped_transform(below, self.patch_size)
+        images = decoded + below
         return images if training else ops.clip(images, 0.0, 1.0)
 
     def call(self, images, training=None):
@@ -173,7 +186,7 @@ class Reconstructor(keras.Model):
         return copy
 
     def adapt(self, data: np.ndarray | Iterable, max_patches: int | None = None):
-        """Fit the linear path to patches: by PCA, or from degraded to clean ones by reduced-rank regression.
+        """Fit the linear path: by PCA of the patches, or from degraded to clean ones by reduced-rank regression.
 
         Args:
             data: images (batch, *image_shape) in [0, 1], or batches of them, or of (degraded, clean) pairs.
@@ -181,24 +194,7 @@ class Reconstructor(keras.Model):
         """
         if not self.linear_path:
             raise ValueError("`adapt` fits the linear path. Received: linear_path=False")
-        values = self.patch_size**2 * self.image_shape[-1]
-        missing = max_patches or MAX_ADAPT_VALUES // values
-        patches = [np.empty((2, 0, values), "float32")]  # degraded and clean
-        for batch in [data] if hasattr(data, "shape") else data:
-            degraded, clean = (np.asarray(i) for i in (batch if isinstance(batch, (tuple, list)) else (batch, batch)))
-            if not np.issubdtype(clean.dtype, np.floating) or clean.shape[3:] != self.image_shape[2:]:
-                raise ValueError(
-                    f"`data` must be float images in [0, 1] with {self.image_shape[2]} channels. "
-                    f"Received: {clean.dtype} of shape {clean.shape}"
-                )
-            count = math.ceil(missing / math.prod(self.latent_shape[:2]))
-            pair = ops.convert_to_tensor(np.concatenate([degraded[:count], clean[:count]]), "float32")
-            pair = ops.convert_to_numpy(patchify(pair, self.patch_size)).reshape(2, -1, values)
-            patches.append(pair[:, :missing])
-            missing -= patches[-1].shape[1]
-            if not missing:
-                break
-        self.linear.fit(*np.concatenate(patches, axis=1))
+        self.linear.fit(*fitting_patches(self, data, max_patches))
 
     def get_config(self):
         return {

@@ -44,7 +44,7 @@ class ViTReconstructor(MaskedReconstructor):
         dropout_rate: dropout after attention and MLP, in [0, 1).
         drop_path_rate: stochastic depth of the last block, in [0, 1).
         position_embedding: `"learned"` or `"sincos"`.
-        linear_path: whether a linear autoencoder runs beside the network; fit it with `adapt`.
+        linear_path: the linear autoencoder beside the network, `"lapped"`, True or False; fit it with `adapt`.
         mask_ratio: share of the patches that calls hide from the encoder, in [0, 1).
         normalize_target: whether a masked model predicts patches of mean 0 and standard deviation 1.
         seed: of the masks in training.
@@ -82,7 +82,7 @@ class ViTReconstructor(MaskedReconstructor):
         dropout_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         position_embedding: str = "learned",
-        linear_path: bool = True,
+        linear_path: bool | str = "lapped",
         mask_ratio: float = 0.0,
         normalize_target: bool = False,
         seed: int | None = None,
@@ -100,7 +100,7 @@ class ViTReconstructor(MaskedReconstructor):
         self.decoder = TransformerDecoder(
             patch_size,
             self.image_shape[-1],
-            zero_init=linear_path,
+            zero_init=bool(linear_path),
             num_layers=decoder_num_layers,
             num_heads=decoder_num_heads,
             hidden_dim=decoder_hidden_dim,

@@ -1,3 +1,4 @@
+from keras_recon.ops.lapped import inverse_lapped_transform, lapped_transform
 from keras_recon.ops.masking import (
     count_visible,
     fixed_patch_mask,
@@ -13,6 +14,8 @@ __all__ = [
     "count_visible",
     "denormalize_patches",
     "fixed_patch_mask",
+    "inverse_lapped_transform",
+    "lapped_transform",
     "normalize_patches",
     "paste_visible",
     "patchify",

@@ -50,7 +50,7 @@ def finish_run(
         "trainable parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
     }
     with _step("evaluating the model"):
-        scores = evaluate(model, validation_batches)
+        scores = evaluate(model, validation_batches, model.patch_size)
     seconds = sum(epoch["seconds"] for epoch in run.epochs())
     results = {"model": {**scores, "seconds": seconds, **parameters, **size}}
     with _step("evaluating the baselines"):
@@ -58,7 +58,7 @@ def finish_run(
         for name, row in baselines(model, pca, validation_batches).items():
             results[name] = {**row, **(size if name == "pca" else {})}
         if degradation:
-            results["input"] = evaluate(lambda images: images, validation_batches)
+            results["input"] = evaluate(lambda images: images, validation_batches, model.patch_size)
     if model.is_masked:
         results = {
             name: {"hidden psnr": hidden_psnr(row["psnr"], model.fixed_mask), **row} for name, row in results.items()
@@ -71,8 +71,9 @@ def finish_run(
         _draw(model, pca, run, validation, degraded, clean, degradation)
     bad = _write_bad_images(run, training, validation)
     count = sum(len(clean) for _, clean in validation_batches)
-    of_pca = {name: results["pca"][name] for name in scores if "pca" in results}
-    log_final(run.log_dir, scores, of_pca, options.epochs)
+    quality = {name: value for name, value in scores.items() if name != "border ratio"}
+    of_pca = {name: results["pca"][name] for name in quality if "pca" in results}
+    log_final(run.log_dir, quality, of_pca, options.epochs)
     run.finish(results, _protocol(model, run, options, count, bad))
     return results
 

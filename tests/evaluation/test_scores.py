@@ -5,7 +5,7 @@ from models.test_vit import TINY
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from keras_recon.evaluation.baselines import baselines, fit_pca
-from keras_recon.evaluation.scores import evaluate, hidden_psnr, image_scores, paired_interval
+from keras_recon.evaluation.scores import BORDER_STEPS, evaluate, hidden_psnr, image_scores, paired_interval
 from keras_recon.models import LinearReconstructor, ViTReconstructor
 
 
@@ -22,8 +22,10 @@ def test_scores_are_of_images_and_their_means():
     expected = [structural_similarity(i, 0.5 * i, **options) for i in images]
     np.testing.assert_allclose(scores["ssim"], expected, atol=1e-4)
     means = evaluate(lambda x: 0.5 * x, batches(images, 2))
-    assert means == {name: pytest.approx(np.mean(values)) for name, values in scores.items()}
-    assert list(means) == ["psnr", "ssim"]
+    across, inside = (scores.pop(name).mean() for name in BORDER_STEPS)
+    expected = {name: np.mean(values) for name, values in scores.items()} | {"border ratio": across / inside}
+    assert means == {name: pytest.approx(value, rel=1e-5) for name, value in expected.items()}
+    assert list(means) == ["psnr", "ssim", "border ratio"]
 
 
 def test_baselines_are_pca_and_the_mean_patch():

@@ -27,7 +27,7 @@ def test_contract(changes, tmp_path):
 def test_after_adapt_it_equals_pca():
     """`LinearReconstructor` is compared with PCA itself in `test_vit`."""
     images = random_images(40, 16, 16, 3)
-    model = ConvAutoencoder(**TINY)
+    model = ConvAutoencoder(**TINY, linear_path=True)
     pca = LinearReconstructor(**{name: TINY_VIT[name] for name in ("image_shape", "patch_size", "latent_dim")})
     for each in (model, pca):
         each.adapt(images)
@@ -45,7 +45,7 @@ def psnr(outputs, images):
 
 def test_small_batches_train_to_what_inference_gives():
     images = photo_crops()
-    model = ConvAutoencoder(**TINY)
+    model = ConvAutoencoder(**TINY, linear_path=True)
     model.adapt(images)
     start = psnr(outputs_of(model, images), images)
     model.compile(keras.optimizers.Adam(2e-3, epsilon=1e-10), "mse")

@@ -59,7 +59,7 @@ def test_features_are_the_outputs_of_the_chosen_blocks():
 
 def test_after_adapt_it_equals_pca():
     images = random_images(40, 16, 16, 3)
-    model = tiny()
+    model = tiny(linear_path=True)
     pca = LinearReconstructor(**{name: TINY_VIT[name] for name in ("image_shape", "patch_size", "latent_dim")})
     for each in (model, pca):
         each.adapt(images)

@@ -37,7 +37,7 @@ def test_contract(changes, tmp_path):
 
 def test_after_adapt_it_equals_pca():
     images = random_images(40, 16, 16, 3)
-    model = ViTReconstructor(**TINY)
+    model = ViTReconstructor(**TINY, linear_path=True)
     model.adapt(images)
     patches = images.reshape(40, 4, 4, 4, 4, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 48).astype("float64")
     _, vectors = np.linalg.eigh(np.cov(patches.T))
@@ -118,7 +118,7 @@ def test_linear_reconstructor_is_the_linear_path(tmp_path):
     config = {name: TINY[name] for name in ("image_shape", "patch_size", "latent_dim")}
     check_model(LinearReconstructor, config, tmp_path)
     images = random_images(20, 16, 16, 3)
-    linear, vit = LinearReconstructor(**config), ViTReconstructor(**TINY)
+    linear, vit = LinearReconstructor(**config), ViTReconstructor(**TINY, linear_path=True)
     linear.adapt(images)
     vit.adapt(images)
     np.testing.assert_allclose(outputs_of(linear, images), outputs_of(vit, images), atol=1e-5)

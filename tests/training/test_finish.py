@@ -17,7 +17,8 @@ def test_the_baseline_is_not_weaker_than_what_the_model_began_with(tmp_path):
     from keras_recon.training.train import train
 
     photos = data.load_photos("sample")
-    model = models.ViTReconstructor(**{**TINY, "image_shape": (32, 32, 3), "patch_size": 8, "latent_dim": 12})
+    sizes = {**TINY, "image_shape": (32, 32, 3), "patch_size": 8, "latent_dim": 12}
+    model = models.ViTReconstructor(**sizes, linear_path=True)  # PCA, and no more
     options = TrainingOptions(batch_size=4, epochs=1, steps_per_epoch=6)
     train(model, *photos, Run(tmp_path), options)
     results = finish_run(model, *photos, Run(tmp_path), options)
