@@ -77,14 +77,15 @@ def check_model(model_class: type, config: dict, path):
         assert np.isfinite(outputs_of(model, images)).all()
 
 
-def check_training(model, images):
+def check_training(model, images, targets=None):
     """Steps give a finite loss and, in float32, move every trainable weight, also those behind heads of zeros."""
+    targets = images if targets is None else targets
     full = model.compute_dtype == "float32"
     before = [np.array(ops.convert_to_numpy(v)) for v in model.trainable_variables]
     optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-10)
     # Eagerly: tracing the step takes longer than these few; `test_training` runs it traced.
     model.compile(optimizer, "mse", run_eagerly=True)
-    history = model.fit(images, images, batch_size=len(images) // 2, epochs=2 if full else 1, verbose=0)
+    history = model.fit(images, targets, batch_size=len(images) // 2, epochs=2 if full else 1, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     for old, variable in zip(before if full else [], model.trainable_variables):
         # A bias of attention keys shifts all logits of a query alike: its gradient is rounding, or zero.

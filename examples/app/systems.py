@@ -80,6 +80,29 @@ class AutoencoderConfig(RunConfig):
 
 
 @dataclass(frozen=True)
+class RestorationConfig(RunConfig):
+    """A training run of `keras_recon.models.RestorationUNet`."""
+
+    degradation: str | None = option(
+        "noise:0-50", "what the model learns to undo, such as noise:25, jpeg:10-90, blur:1.6+noise:5 or downsample:2"
+    )
+    image_size: str = option("96", "height and width of the crops in pixels, as 96 or 96x128")
+    batch_size: int = option(16, "images per step")
+    loss: str = option("charbonnier", "mse, l1, charbonnier, ssim or a mix such as charbonnier+0.2*ssim")
+    learning_rate: float = option(2e-3, "peak learning rate of AdamW")
+    weight_decay: float = option(0.0, "weight decay of the network's kernels")
+    quarter_turns: bool = option(True, "turn the crops by quarters, beside the flips")
+    filters: str = option("48,64,80", "channels per level, fine to coarse; the first has half the height and width")
+    num_blocks: int = option(2, "residual blocks per level")
+
+    def model_options(self) -> dict:
+        return {**super().model_options(), "filters": _numbers(self, "filters", "48,64,80")}
+
+    def build_model(self) -> models.RestorationUNet:
+        return models.RestorationUNet(**self.model_options())
+
+
+@dataclass(frozen=True)
 class PretrainedConfig(RunConfig):
     """A training run of `keras_recon.models.PretrainedViTReconstructor`."""
 
@@ -152,6 +175,7 @@ def _tell_of_backbone(config):
 SYSTEMS = {
     "vit": System("train_vit.py", ViTConfig),
     "autoencoder": System("train_autoencoder.py", AutoencoderConfig),
+    "restoration": System("train_restoration.py", RestorationConfig),
     "pretrained": System("train_pretrained.py", PretrainedConfig),
     "mae": System("pretrain_mae.py", MAEConfig, _save_backbone, _tell_of_backbone),
 }

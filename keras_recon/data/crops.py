@@ -24,6 +24,7 @@ class RandomCrops:
         photos: where the crops come from. A photo smaller than the crop is enlarged to cover it, see `cover`.
         size: (height, width) of the crops.
         seed: any integer from 0.
+        quarter_turns: whether the crops, which must be square, are also turned by 0, 90, 180 or 270 degrees.
 
     Example:
 
@@ -35,10 +36,13 @@ class RandomCrops:
     True
     """
 
-    def __init__(self, photos: Photos, size: tuple[int, int], seed: int):
+    def __init__(self, photos: Photos, size: tuple[int, int], seed: int, quarter_turns: bool = False):
         self.photos = photos
         self.size = tuple(size)
         self.seed = seed
+        self.quarter_turns = quarter_turns
+        if quarter_turns and self.size[0] != self.size[1]:
+            raise ValueError(f"`quarter_turns` needs square crops. Received: size={self.size}")
         self._permutation = lru_cache(maxsize=4)(self._permutation)
 
     def _permutation(self, epoch, visit):
@@ -60,7 +64,8 @@ class RandomCrops:
         rng = np.random.default_rng((self.seed, 1, epoch, index))
         top, left = (rng.integers(0, have - want + 1) for have, want in zip(photo.shape, self.size))
         crop = photo[top : top + self.size[0], left : left + self.size[1]]
-        return to_float(crop[:, ::-1] if rng.integers(2) else crop)
+        crop = crop[:, ::-1] if rng.integers(2) else crop
+        return to_float(np.rot90(crop, rng.integers(4)) if self.quarter_turns else crop)
 
 
 def grid_crops(photos: Photos, size: tuple[int, int], stride: int, limit: int | None = None) -> np.ndarray:

@@ -24,6 +24,7 @@ def training_batches(
     first_step: int = 0,
     degradation: Degradation | None = None,
     shard: Shard = WHOLE,
+    quarter_turns: bool = False,
 ) -> tf.data.Dataset:
     """The batches of `epochs` epochs from `first_step` on, (degraded, clean) pairs of crops; for each step one.
 
@@ -46,7 +47,7 @@ def training_batches(
         raise ValueError(
             f"`batch_size` must be a multiple of the {shard.all_replicas} devices. Received: batch_size={batch_size}"
         )
-    crops = RandomCrops(photos, image_shape[:2], seed)
+    crops = RandomCrops(photos, image_shape[:2], seed, quarter_turns)
     per_epoch = steps_per_epoch * batch_size
 
     def crop(position):

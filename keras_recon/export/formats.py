@@ -99,7 +99,8 @@ def _write_savedmodel(model, path):
     archive.track(model)
     # The first one becomes `serving_default` as well.
     serve = archive.add_endpoint("serve", lambda images: model(images, training=False), [images])
-    archive.add_endpoint("encode", lambda images: model.encode(images, training=False), [images])
+    if model.has_latents:
+        archive.add_endpoint("encode", lambda images: model.encode(images, training=False), [images])
     if model.decodes_latents:
         archive.add_endpoint("decode", lambda latents: model.decode(latents, training=False), [latents])
     if not model.is_masked:  # see `keras_recon.inference.reconstruct.check_model`

@@ -3,6 +3,7 @@ from keras_recon.models.linear import LinearReconstructor
 from keras_recon.models.masked import MaskedReconstructor
 from keras_recon.models.pretrained import PretrainedViTReconstructor
 from keras_recon.models.reconstructor import Reconstructor
+from keras_recon.models.restoration import RestorationUNet
 from keras_recon.models.vit import ViTReconstructor
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "MaskedReconstructor",
     "PretrainedViTReconstructor",
     "Reconstructor",
+    "RestorationUNet",
     "ViTReconstructor",
 ]

@@ -1,7 +1,5 @@
 import math
-import shutil
 import typing
-import zipfile
 from collections.abc import Iterable
 
 import keras
@@ -11,12 +9,12 @@ from keras import ops
 from keras_recon.layers import LinearAutoencoder, LinearDecoder, Transformer
 from keras_recon.layers.conv import check_choice
 from keras_recon.models.fitting import fitting_patches
+from keras_recon.models.safely_saved import SafelySaved
 from keras_recon.ops import inverse_lapped_transform, lapped_transform, patchify, unpatchify
-from keras_recon.utils.files import replacing
 from keras_recon.version import __version__
 
 
-class Reconstructor(keras.Model):
+class Reconstructor(SafelySaved):
     """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
 
     Subclasses implement `features`, what their encoder sees, and have a `latent_head` and a `decoder`. With a linear
@@ -34,6 +32,7 @@ class Reconstructor(keras.Model):
         latent_shape: (height / patch_size, width / patch_size, latent_dim).
         compression_ratio: input values per latent value.
         decodes_latents: whether latents alone are an image, so that `decode` takes them.
+        has_latents: whether there is a bottleneck, so that `encode` has an answer.
         is_masked: whether calls hide patches from the encoder.
         fully_convolutional: whether the weights serve images of any size.
         strategy: what of a pretrained backbone is trained.
@@ -47,6 +46,7 @@ class Reconstructor(keras.Model):
 
     variants: typing.ClassVar[dict[str, dict]] = {}
     decodes_latents: bool = True
+    has_latents: bool = True
     is_masked: bool = False
     fully_convolutional: bool = False
     strategy: str = "full"
@@ -212,39 +212,3 @@ class Reconstructor(keras.Model):
 
     def build_from_config(self, config):
         """Nothing to do: `__init__` builds."""
-
-    # A checkpoint is complete or absent: it is written beside its final name, then renamed.
-
-    def save(self, filepath, overwrite=True, **kwargs):
-        if not overwrite:  # Keras asks before it writes
-            return super().save(filepath, overwrite=False, **kwargs)
-        with replacing(filepath) as temporary:
-            super().save(temporary, **kwargs)
-
-    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
-        if not overwrite or max_shard_size:  # shards are several files
-            return super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
-        # HDF5 takes the process down where the disk fills while it writes. In a `.keras` file, which holds the same
-        # weights, Keras writes them through memory, and the disk's errors are Python's.
-        with replacing(filepath) as temporary:
-            whole = temporary.with_name(f"{temporary.name}.keras")
-            try:
-                super().save(whole)
-                with zipfile.ZipFile(whole) as archive, open(temporary, "wb") as file:
-                    shutil.copyfileobj(archive.open("model.weights.h5"), file)
-            finally:
-                whole.unlink(missing_ok=True)
-
-    # Keras does not save the seed generators of dropout; a resumed run needs them to draw what it would have drawn.
-
-    def _seed_states(self):
-        others = {id(v) for v in (*self.weights, *self.metrics_variables)}
-        return [v for v in self.variables if id(v) not in others]
-
-    def save_own_variables(self, store):
-        for i, state in enumerate(self._seed_states()):
-            store[f"seed_{i}"] = state
-
-    def load_own_variables(self, store):
-        for i, state in enumerate(self._seed_states()):
-            state.assign(store[f"seed_{i}"])

@@ -87,6 +87,7 @@ def train(
 
     def training_batches(shard):
         kwargs = {"epochs": options.epochs, "seed": options.seed, "first_step": backup.steps}
+        kwargs["quarter_turns"] = options.quarter_turns
         return data.training_batches(*crops, **kwargs, degradation=degradation, shard=shard)
 
     def validation_shard(shard):

@@ -77,3 +77,14 @@ def test_small_photos_are_enlarged_to_cover_the_crop(shape):
 def test_float_photos_stay_as_they_are():
     photo = np.random.default_rng(0).random((8, 8, 1)).astype("float32")
     np.testing.assert_array_equal(grid_crops(Photos(range(1), lambda _: photo), (8, 8), stride=8)[0], photo)
+
+
+def test_quarter_turns_are_drawn_beside_the_flips():
+    photo = np.arange(64, dtype="uint8").reshape(8, 8, 1)
+    photos = Photos(["a"], lambda key: photo)
+    crops = RandomCrops(photos, (8, 8), seed=0, quarter_turns=True)
+    seen = {(crops(0, i) * 255).round().astype("uint8").tobytes() for i in range(64)}
+    turned = [np.rot90(flipped, k) for flipped in (photo, photo[:, ::-1]) for k in range(4)]
+    assert seen == {np.ascontiguousarray(image).tobytes() for image in turned}
+    with pytest.raises(ValueError, match=r"square crops. Received: size=\(8, 4\)"):
+        RandomCrops(photos, (8, 4), seed=0, quarter_turns=True)

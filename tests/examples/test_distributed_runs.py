@@ -69,11 +69,10 @@ def check_same_run(folder, name, reference):
     )
 
 
-KINDS = [("train_vit", "data"), pytest.param("train_autoencoder", "data", marks=pytest.mark.slow)] + [
-    ("train_vit", "model:2")
-] * (BACKEND == "jax")
+KINDS = [("train_vit", "data"), ("train_autoencoder", "data"), *[("train_vit", "model:2")] * (BACKEND == "jax")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND == "torch", reason="under torch, a process has one device")
 @pytest.mark.parametrize("script, kind", KINDS)
 def test_two_devices_train_what_one_trains(tmp_path, script, kind):

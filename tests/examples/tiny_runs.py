@@ -3,6 +3,7 @@
 SYSTEMS = {
     "vit": ["--image-size", "16", "--num-layers", "1", "--hidden-dim", "16"],
     "autoencoder": ["--image-size", "16", "--filters", "8,8"],
+    "restoration": ["--image-size", "16", "--filters", "6,8", "--num-blocks", "1"],
     "pretrained": ["--image-size", "32", "--decoder-num-layers", "1", "--decoder-hidden-dim", "16"],
 }
 SYSTEMS["vit"] += ["--decoder-num-layers", "1", "--decoder-hidden-dim", "16"]

@@ -1,0 +1,80 @@
+import keras
+from keras import ops
+
+from keras_recon.layers import ConvDecoder, ConvEncoder
+from keras_recon.models.reconstructor import Reconstructor
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class RestorationUNet(Reconstructor):
+    """U-Net that predicts what is wrong with an image, for denoising, deblocking and the like: nothing is compressed.
+
+        images -+-> levels of strided conv and blocks ==skips==> levels of blocks and upsampling -(+)-> images
+                +----------------------------------------------------------------------------------+
+
+    "U-Net" (Ronneberger et al., 2015) with the residual of "Beyond a Gaussian Denoiser" (Zhang et al., 2017). There is
+    no normalisation: statistics of a batch, or of an image, would mix its noise with that of others and its flat parts
+    with its textures. The last layer is zero at first, so that training begins at the input itself.
+
+    `encode` and `decode` are refused, as no latents are an image. `latent_shape` counts all values of the image.
+
+    Args:
+        image_shape: (height, width, channels).
+        filters: channels of each level, from fine to coarse; the first has half the image's height and width, which
+            2^levels must divide.
+        num_blocks: residual blocks per level, in the encoder and in the decoder.
+
+    Example:
+
+    >>> model = keras_recon.models.RestorationUNet((32, 32, 3), filters=(8, 16), num_blocks=1)
+    >>> noisy = np.random.rand(2, 32, 32, 3).astype("float32")
+    >>> bool((keras.ops.convert_to_numpy(model(noisy)) == noisy).all())  # from here it learns
+    True
+    >>> model.for_image_shape((64, 48, 3)).image_shape  # with the same weights
+    (64, 48, 3)
+    """
+
+    fully_convolutional = True
+    has_latents = False
+    decodes_latents = False
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (96, 96, 3),
+        filters: tuple[int, ...] = (48, 64, 80),
+        num_blocks: int = 2,
+        **kwargs,
+    ):
+        filters = tuple(filters)
+        side = 2 ** len(filters)
+        super().__init__(image_shape, side, side**2 * tuple(image_shape)[-1], linear_path=False, **kwargs)
+        sizes = {"filters": filters, "num_blocks": num_blocks, "normalization": "none", "dtype": self.dtype_policy}
+        self.encoder = ConvEncoder(**sizes, name="encoder")
+        self.decoder = ConvDecoder(self.image_shape[-1], zero_init=True, **sizes, name="decoder")
+        self.filters = filters
+        self.num_blocks = num_blocks
+        self.build((None, *self.image_shape))
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.encoder.build(input_shape)
+        self.decoder.build((None, *self.latent_shape[:2], self.filters[-1]))
+
+    def encode(self, images, training=None):
+        raise ValueError("A RestorationUNet has no bottleneck, so no latents: call the model instead of `encode`")
+
+    def decode(self, latents, training=None):
+        raise ValueError("A RestorationUNet has no bottleneck, so no latents: call the model instead of `decode`")
+
+    def call(self, images, training=None):
+        images = ops.cast(images, "float32")
+        levels = self.encoder(4.0 * images - 2.0, training=training)  # about zero mean and unit variance
+        residual = self.decoder(levels[-1], levels, training=training)
+        images = images + ops.cast(residual, "float32")
+        return images if training else ops.clip(images, 0.0, 1.0)
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("patch_size", "latent_dim", "linear_path"):
+            del config[name]
+        return {**config, "filters": self.filters, "num_blocks": self.num_blocks}

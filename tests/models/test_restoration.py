@@ -1,0 +1,71 @@
+import keras
+import numpy as np
+import pytest
+from contracts import POLICIES, check_training, outputs_of, random_images
+from keras import ops
+from models.test_autoencoder import photo_crops
+
+from keras_recon.models import RestorationUNet
+
+TINY = {"image_shape": (16, 16, 3), "filters": (6, 8), "num_blocks": 1}
+
+
+def noisy(images, seed=0):
+    return (images + 0.1 * np.random.default_rng(seed).standard_normal(images.shape)).astype("float32")
+
+
+@pytest.mark.parametrize("changes", [{}, {"image_shape": (8, 24, 1), "filters": (4, 4, 6)}])
+def test_contract(changes, tmp_path):
+    config = {**TINY, **changes}
+    model = RestorationUNet.from_config(config)
+    images = noisy(random_images(4, *model.image_shape))
+    model.summary(print_fn=lambda text: None)
+    np.testing.assert_array_equal(outputs_of(model, images), images.clip(0, 1))  # it starts at its input
+    assert model.compression_ratio == 1 and not model.decodes_latents and not model.is_masked
+    for name, value in config.items():
+        assert model.get_config()[name] == value, name
+    check_training(model, images, random_images(*images.shape))
+    outputs = outputs_of(model, images)
+    np.testing.assert_allclose(model.predict(images, verbose=0), outputs, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    for copy in (keras.saving.load_model(tmp_path / "model.keras"), model.clone()):
+        np.testing.assert_allclose(outputs_of(copy, images), outputs, atol=1e-6)
+    for policy in POLICIES[1:]:
+        half = RestorationUNet.from_config({**config, "dtype": policy})
+        check_training(half, images, random_images(*images.shape))
+        assert np.isfinite(outputs_of(half, images)).all()
+
+
+def test_latents_are_refused():
+    model = RestorationUNet(**TINY)
+    for method in (model.encode, model.decode):
+        with pytest.raises(ValueError, match="no bottleneck"):
+            method(np.zeros((1, 16, 16, 3), "float32"))
+
+
+def test_it_learns_to_remove_noise():
+    clean = photo_crops()
+    model = RestorationUNet(**TINY)
+    model.compile(keras.optimizers.Adam(3e-3, epsilon=1e-10), "mse")
+    model.fit(noisy(clean[::2]), clean[::2], batch_size=8, epochs=5, verbose=0)
+    error = np.square(outputs_of(model, noisy(clean[1::2], seed=1)) - clean[1::2]).mean()
+    assert error < 0.7 * 0.01  # the noise's variance
+
+
+def test_other_sizes_with_the_same_weights():
+    model = RestorationUNet((16, 16, 3), filters=(6,), num_blocks=1)  # which sees 16 pixels far at most
+    model.decoder.upsamples[0].conv.kernel.assign(np.full(model.decoder.upsamples[0].conv.kernel.shape, 0.1))
+    images = random_images(1, 64, 48, 3)
+    larger = outputs_of(model.for_image_shape((64, 48, 3)), images)
+    middle = outputs_of(model.for_image_shape((48, 48, 3)), images[:, 8:56])
+    # What is far from the edges is the same, whatever the size.
+    np.testing.assert_allclose(larger[:, 30:34], middle[:, 22:26], atol=1e-5)
+    assert np.abs(larger - images).max() > 1e-3
+
+
+def test_wrong_sizes_are_named():
+    with pytest.raises(ValueError, match="patch_size=4, image_shape=\\(18, 16, 3\\)"):
+        RestorationUNet((18, 16, 3), filters=(6, 8))
+    with pytest.raises(ValueError, match="filters=\\(\\)"):
+        RestorationUNet(filters=())
+    assert ops.shape(RestorationUNet(**TINY)(np.zeros((2, 16, 16, 3)))) == (2, 16, 16, 3)
