@@ -40,7 +40,8 @@ class ResidualBlock(keras.layers.Layer):
     """`x + conv(dropout(relu(norm(conv(relu(norm(x)))))))`, (batch, height, width, filters), 3x3 convolutions.
 
     The pre-activation block of "Identity Mappings in Deep Residual Networks" (He et al., 2016), with the dropout of
-    "Wide Residual Networks" (Zagoruyko and Komodakis, 2016).
+    "Wide Residual Networks" (Zagoruyko and Komodakis, 2016). Without a normalisation the second kernel starts at zero,
+    and the block as the identity, as in "Fixup Initialization" (Zhang et al., 2019).
 
     Args:
         normalization: `"batch"`, `"layer"`, `"group"` or `"none"`.
@@ -63,7 +64,8 @@ class ResidualBlock(keras.layers.Layer):
     def build(self, input_shape):
         filters, dtype = input_shape[-1], self.dtype_policy
         self.norms = [normalization(self.normalization, filters, dtype=dtype, name=f"norm_{i}") for i in (0, 1)]
-        self.convs = [conv(filters, dtype=dtype, name=f"conv_{i}") for i in (0, 1)]
+        last = {"kernel_initializer": "zeros"} if self.normalization == "none" else {}
+        self.convs = [conv(filters, dtype=dtype, name=f"conv_{i}", **kwargs) for i, kwargs in enumerate(({}, last))]
         for layer in (*self.norms, *self.convs):
             layer.build(input_shape)
 

@@ -99,7 +99,9 @@ class ConvDecoder(_Pyramid):
         num_blocks: residual blocks per level.
         normalization, dropout_rate: see `ResidualBlock`.
         upsampling: see `Upsample`.
-        zero_init: whether the last kernel starts at zero, and the output with it, divided as in `LinearDecoder`.
+        zero_init: whether the last kernel starts at zero, and the output with it.
+        divided: whether the output is divided as in `LinearDecoder`; None for as `zero_init`. Where
+            there is no good start to lose, it slows the training down.
 
     Example:
 
@@ -111,9 +113,17 @@ class ConvDecoder(_Pyramid):
     """
 
     def __init__(
-        self, channels: int, filters, num_blocks, upsampling: str = "pixel_shuffle", zero_init: bool = False, **kwargs
+        self,
+        channels: int,
+        filters,
+        num_blocks,
+        upsampling: str = "pixel_shuffle",
+        zero_init: bool = False,
+        divided: bool | None = None,
+        **kwargs,
     ):
         super().__init__(filters, num_blocks, **kwargs)
+        self.divided = zero_init if divided is None else divided
         self.channels = channels
         self.upsampling = upsampling
         self.zero_init = zero_init
@@ -143,7 +153,7 @@ class ConvDecoder(_Pyramid):
                 x = x + skips[i]
             x = self.levels[i](x, training=training)
             x = self.upsamples[i](x if i else ops.relu(self.norm(x)))
-        return x / (9 * self.filters[0]) if self.zero_init else x  # 3x3 inputs times the filters
+        return x / (9 * self.filters[0]) if self.divided else x  # 3x3 inputs times the filters
 
     def compute_output_shape(self, inputs_shape, skips_shape=None):
         batch, *sides, _ = inputs_shape
@@ -155,4 +165,5 @@ class ConvDecoder(_Pyramid):
             "channels": self.channels,
             "upsampling": self.upsampling,
             "zero_init": self.zero_init,
+            "divided": self.divided,
         }

@@ -50,7 +50,7 @@ class RestorationUNet(Reconstructor):
         super().__init__(image_shape, side, side**2 * tuple(image_shape)[-1], linear_path=False, **kwargs)
         sizes = {"filters": filters, "num_blocks": num_blocks, "normalization": "none", "dtype": self.dtype_policy}
         self.encoder = ConvEncoder(**sizes, name="encoder")
-        self.decoder = ConvDecoder(self.image_shape[-1], zero_init=True, **sizes, name="decoder")
+        self.decoder = ConvDecoder(self.image_shape[-1], zero_init=True, divided=False, **sizes, name="decoder")
         self.filters = filters
         self.num_blocks = num_blocks
         self.build((None, *self.image_shape))
