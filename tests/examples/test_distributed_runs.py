@@ -43,6 +43,7 @@ def start_two(folder, name, *more):
             free.bind(("127.0.0.1", 0))
         addresses = ",".join(f"127.0.0.1:{free.getsockname()[1]}" for free in (first, second))
     shared = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": addresses, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    shared["OMP_NUM_THREADS"] = "1"  # PyTorch's threads would spin for a core that the other process has
     return [
         start(folder, name, *more, environment={**shared, "KERAS_DISTRIBUTION_PROCESS_ID": str(i)}) for i in range(2)
     ]
