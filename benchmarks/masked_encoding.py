@@ -68,6 +68,7 @@ def main(argv: list[str] | None = None):
     arguments = parser.parse_args(argv)
     shape = (arguments.image_size, arguments.image_size, 3)
     options = {"image_shape": shape, "patch_size": arguments.patch_size, "latent_dim": arguments.latent_dim}
+    options["linear_path"] = True  # as a masked model has it
     try:
         models = {
             ratio: ViTReconstructor.from_variant(arguments.variant, **options, mask_ratio=ratio)

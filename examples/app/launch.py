@@ -155,7 +155,9 @@ def _resume_command(config):
 
 
 def _print_results(config, results):
-    print(f"\n{results_table(results)}\n")
+    # In 80 columns; how much of a pretrained model is trained was told before.
+    rows = {name: {k: v for k, v in row.items() if k != "trainable parameters"} for name, row in results.items()}
+    print(f"\n{results_table(rows)}\n")
     for path in sorted(config.run.folder.glob("[!.]*")):
         print(path)
     print(f"tensorboard --logdir {config.logs}")

@@ -38,7 +38,8 @@ def run(tmp_path_factory):
     return run, model
 
 
-@pytest.mark.parametrize("label", [name if name == "SavedModel" else pytest.param(name, marks=SLOW) for name in RAN])
+@pytest.mark.slow
+@pytest.mark.parametrize("label", RAN)
 def test_a_label_runs_what_it_names(label, run, tmp_path):
     assert RAN.keys() == inference_speed.FORMATS.keys()
     own = inference_speed.FORMATS[label]

@@ -23,10 +23,10 @@ RAN = {
     "keras_hub/jax": ("keras_hub", "jax", True, SCORED, "bfloat16"),
     "transformers/eager": ("transformers", "torch", False, ["loss"], "float32"),
 }
-QUICK = ("keras_recon/tensorflow", "keras_recon/jax", "keras_recon/torch", "torch/eager")
 
 
-@pytest.mark.parametrize("label", [name if name in QUICK else pytest.param(name, marks=SLOW) for name in CONTESTANTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("label", CONTESTANTS)
 def test_a_label_runs_what_it_names(label):
     contestant = CONTESTANTS[label]
     for module in (contestant.backend, *contestant.needs):

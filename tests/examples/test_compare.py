@@ -149,6 +149,7 @@ def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):
     assert content["verdicts"] == [] and "NOT DECIDED" not in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_denoising_run_and_its_comparison(tmp_path):
     noisy = ["--skips", "--latent-dim", "48", "--degradation", "noise:25"]
     train_autoencoder.main(tiny("autoencoder", tmp_path, "noisy", *noisy))

@@ -21,7 +21,7 @@ from keras_recon.models import ConvAutoencoder, ViTReconstructor
 
 @pytest.fixture(scope="module")
 def model():
-    model = ConvAutoencoder(**TINY)
+    model = ConvAutoencoder(**TINY, linear_path=True)
     model.adapt(random_images(40, 16, 16, 3))
     return model
 

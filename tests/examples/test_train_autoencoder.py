@@ -10,6 +10,7 @@ from keras_recon.models import ConvAutoencoder
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 
 
+@pytest.mark.slow
 def test_a_smoke_run(tmp_path):
     train_autoencoder.main(tiny("autoencoder", tmp_path, "smoke"))
     run = tmp_path / "models" / "smoke"

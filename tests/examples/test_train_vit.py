@@ -23,7 +23,7 @@ SCRIPT = Path(train_vit.__file__)
 
 
 def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
-    train_vit.main(["--smoke", *where(tmp_path, "smoke")])
+    train_vit.main(tiny("vit", tmp_path, "smoke"))
     run = tmp_path / "models" / "smoke"
     expected = {"model.keras", "parity.json", "config.json", "metrics.json", "reconstructions.png", "log.csv"}
     if keras.backend.backend() != "torch":
@@ -38,7 +38,7 @@ def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
         assert picture.width > 300
     printed = capsys.readouterr().out
     assert "compression" in printed and str(run / "model.keras") in printed
-    images = np.random.default_rng(0).random((2, 64, 64, 3), "float32")
+    images = np.random.default_rng(0).random((2, 16, 16, 3), "float32")
     outputs = outputs_of(keras.saving.load_model(run / "model.keras"), images)
     savedmodel = run / "savedmodel"
     if keras.backend.backend() == "torch":  # the printed command must do what it says
