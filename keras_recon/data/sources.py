@@ -81,6 +81,7 @@ def folder_photos(folder: Path, validation: bool | None = None, channels: int = 
     >>> keras_recon.data.folder_photos(tmp_path).keys
     ['a.png', 'deep/b.jpg']
     """
+    folder = Path(folder)
     names, barred = _walk(folder)
     part = {None: "", True: " for validation", False: " for training"}[validation]
     if validation is not None:

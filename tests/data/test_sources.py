@@ -32,7 +32,8 @@ def test_folder_with_train_and_val(tmp_path):
 def test_hidden_files_and_folders_are_left_out(tmp_path):
     folder = tmp_path / ".photos"  # hidden itself, but asked for
     save_photos(folder, ["a.png", ".b.png", ".thumbs/a.png", "deep/.thumbs/deep/a.png", "deep/.c.png"])
-    assert folder_photos(folder).keys == ["a.png"]
+    assert folder_photos(folder).keys == folder_photos(str(folder)).keys == ["a.png"]
+    assert folder_photos(str(folder))[0].ndim == 3
 
 
 def test_adding_a_file_moves_no_other(tmp_path):
