@@ -5,7 +5,7 @@ import keras
 from keras import ops
 
 from keras_recon.layers import ConvDecoder, ConvEncoder
-from keras_recon.models.reconstructor import Reconstructor
+from keras_recon.models.reconstructor import Reconstructor, centered
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -125,7 +125,7 @@ class ConvAutoencoder(Reconstructor):
 
     def levels(self, images, training=None):
         """The encoder's features at every level, from fine to coarse."""
-        return self.encoder(4.0 * images - 2.0, training=training)  # about zero mean and unit variance
+        return self.encoder(centered(images), training=training)
 
     def features(self, images, patches, training=None):
         return self.levels(images, training)[-1]

@@ -9,7 +9,7 @@ MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
 
 def fitting_patches(model, data: np.ndarray | Iterable, max_patches: int | None) -> np.ndarray:
     """Patches of degraded and of clean images, (2, n, values), as `Reconstructor.adapt` reads them."""
-    values = model.patch_size**2 * model.image_shape[-1]
+    values = model.patches_shape[-1]
     missing = max_patches or MAX_ADAPT_VALUES // values
     patches = [np.empty((2, 0, values), "float32")]  # degraded and clean
     for batch in [data] if hasattr(data, "shape") else data:

@@ -3,7 +3,7 @@ import numpy as np
 from keras import ops
 
 from keras_recon.layers import MaskToken
-from keras_recon.models.reconstructor import Reconstructor
+from keras_recon.models.reconstructor import Reconstructor, centered, in_range
 from keras_recon.ops import denormalize_patches, masking, normalize_patches, patchify
 
 
@@ -77,7 +77,7 @@ class MaskedReconstructor(Reconstructor):
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.encoder.build((None, *self.latent_shape[:2], self.patch_size**2 * self.image_shape[-1]))
+        self.encoder.build(self.patches_shape)
         if self.mask_ratio:
             self.mask_token.build((None, None, self.latent_dim))
 
@@ -91,8 +91,7 @@ class MaskedReconstructor(Reconstructor):
 
     def features(self, images, patches, visible=None, training=None):
         """Features of all patches, or (batch, num_visible, values) of those with the indices `visible`."""
-        # About zero mean and unit variance.
-        return self.encoder(4.0 * patches - 2.0, visible, training=training)
+        return self.encoder(centered(patches), visible, training=training)
 
     def encode(self, images, patch_mask=None, training=None):
         """Latents (batch, *latent_shape) of images (batch, *image_shape).
@@ -175,7 +174,7 @@ class MaskedReconstructor(Reconstructor):
             return self.decode(latents, training=training), None
         normalized = ops.cast(self.decoder(latents, training=training), "float32")
         raw = denormalize_patches(normalized, images, patch_mask, self.patch_size)
-        return raw if training else ops.clip(raw, 0.0, 1.0), normalized
+        return in_range(raw, training), normalized
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if isinstance(y_pred, dict):

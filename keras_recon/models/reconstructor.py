@@ -14,6 +14,16 @@ from keras_recon.ops import inverse_lapped_transform, lapped_transform, patchify
 from keras_recon.version import __version__
 
 
+def centered(pixels):
+    """Pixels in [0, 1] at about zero mean and unit variance, as networks take them."""
+    return 4.0 * pixels - 2.0
+
+
+def in_range(images, training):
+    """Images clipped to [0, 1], unless in training, where a clipped pixel would get no gradient."""
+    return images if training else ops.clip(images, 0.0, 1.0)
+
+
 class Reconstructor(SafelySaved):
     """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
 
@@ -84,10 +94,15 @@ class Reconstructor(SafelySaved):
             raise ValueError(f"`variant` must be one of {list(cls.variants)}. Received: variant={variant!r}")
         return cls(**{**cls.variants[variant], **kwargs})
 
+    @property
+    def patches_shape(self) -> tuple:
+        """Of what `patches` makes, the batch None."""
+        return (None, *self.latent_shape[:2], self.patch_size**2 * self.image_shape[-1])
+
     def build(self, input_shape):
         """Build every layer: subclasses call this at the end of `__init__`, and here build what theirs are."""
         if self.linear_path:
-            self.linear.build((None, *self.latent_shape[:2], self.patch_size**2 * self.image_shape[-1]))
+            self.linear.build(self.patches_shape)
 
     def build_heads(self, features_dim: int):
         """Build what makes latents of features (batch, rows, columns, features_dim), and images of latents."""
@@ -133,10 +148,7 @@ class Reconstructor(SafelySaved):
         return self.to_images(latents, self.decoder(latents, training=training), training)
 
     def to_images(self, latents, decoded, training):
-        """What the decoder made of the latents, with the linear path or the middle of the range below it.
-
-        Clipped to [0, 1], unless in training, where a clipped pixel would get no gradient.
-        """
+        """What the decoder made of the latents, with the linear path or the middle of the range below it."""
         decoded = ops.cast(decoded, "float32")
         below = unpatchify(self.linear.decode(latents), self.patch_size) if self.linear_path else 0.5
         if self.linear_path == "lapped":
@@ -144,7 +156,7 @@ class Reconstructor(SafelySaved):
                 below, decoded = below + decoded, 0.0
             below = inverse_lapped_transform(below, self.patch_size)
         images = decoded + below
-        return images if training else ops.clip(images, 0.0, 1.0)
+        return in_range(images, training)
 
     def call(self, images, training=None):
         return self.decode(self.encode(images, training=training), training=training)

@@ -2,7 +2,7 @@ import keras
 from keras import ops
 
 from keras_recon.layers import ConvDecoder, ConvEncoder
-from keras_recon.models.reconstructor import Reconstructor
+from keras_recon.models.reconstructor import Reconstructor, centered, in_range
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -68,10 +68,9 @@ class RestorationUNet(Reconstructor):
 
     def call(self, images, training=None):
         images = ops.cast(images, "float32")
-        levels = self.encoder(4.0 * images - 2.0, training=training)  # about zero mean and unit variance
+        levels = self.encoder(centered(images), training=training)
         residual = self.decoder(levels[-1], levels, training=training)
-        images = images + ops.cast(residual, "float32")
-        return images if training else ops.clip(images, 0.0, 1.0)
+        return in_range(images + ops.cast(residual, "float32"), training)
 
     def get_config(self):
         config = super().get_config()

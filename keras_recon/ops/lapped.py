@@ -42,21 +42,21 @@ def inverse_lapped_transform(images, patch_size: int):
 
 def _across_borders(images, patch_size, matrix):
     height, width, channels = images.shape[1:]
-    matrix = ops.cast(matrix, images.dtype)
+    images = _along(images, height, width * channels, patch_size, matrix)
+    images = _along(images, width, channels, patch_size, matrix)
+    return ops.reshape(images, (-1, height, width, channels))
+
+
+def _along(images, length, inner, patch_size, matrix):
+    """The filter along an axis of that length, whose steps are `inner` values apart: (any, length, inner)."""
+    lines = ops.reshape(images, (-1, length, inner))
     before, after = patch_size - patch_size // 2, patch_size // 2  # of the first border's pixels, and of the last one's
-    if height > patch_size:
-        middle = ops.reshape(
-            images[:, before : height - after], (-1, height // patch_size - 1, patch_size, width * channels)
-        )
-        middle = ops.reshape(ops.matmul(matrix, middle), (-1, height - patch_size, width, channels))
-        images = ops.concatenate([images[:, :before], middle, images[:, height - after :]], axis=1)
-    if width > patch_size:
-        middle = ops.reshape(
-            images[:, :, before : width - after], (-1, height, width // patch_size - 1, patch_size, channels)
-        )
-        middle = ops.reshape(ops.matmul(matrix, middle), (-1, height, width - patch_size, channels))
-        images = ops.concatenate([images[:, :, :before], middle, images[:, :, width - after :]], axis=2)
-    return images
+    borders = length // patch_size - 1
+    if not borders:
+        return lines
+    middle = ops.reshape(lines[:, before : length - after], (-1, borders, patch_size, inner))
+    middle = ops.reshape(ops.matmul(ops.cast(matrix, lines.dtype), middle), (-1, borders * patch_size, inner))
+    return ops.concatenate([lines[:, :before], middle, lines[:, length - after :]], axis=1)
 
 
 def _filter(patch_size: int) -> np.ndarray:

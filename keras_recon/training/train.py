@@ -86,9 +86,15 @@ def train(
     )
 
     def training_batches(shard):
-        kwargs = {"epochs": options.epochs, "seed": options.seed, "first_step": backup.steps}
-        kwargs["quarter_turns"] = options.quarter_turns
-        return data.training_batches(*crops, **kwargs, degradation=degradation, shard=shard)
+        return data.training_batches(
+            *crops,
+            epochs=options.epochs,
+            seed=options.seed,
+            first_step=backup.steps,
+            degradation=degradation,
+            shard=shard,
+            quarter_turns=options.quarter_turns,
+        )
 
     def validation_shard(shard):
         return data.shard_of(validation_batches, options.batch_size, shard)

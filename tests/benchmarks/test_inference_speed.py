@@ -14,7 +14,6 @@ from keras_recon.models import ViTReconstructor
 from keras_recon.utils.run import Run
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports all formats")
-SLOW = pytest.mark.slow
 # What has to be found behind a label: the classes of the objects that answer, the library that must be there, and those
 # that must not.
 OWN = "keras_recon.models.vit.ViTReconstructor"
@@ -65,13 +64,13 @@ def test_a_label_runs_what_it_names(label, run, tmp_path):
     assert all(value > 0 for value in measured["row"].values()) and "ms at 2" in measured["row"]
 
 
-@SLOW
+@pytest.mark.slow
 def test_a_file_that_is_not_there_fails_with_a_reason(tmp_path):
     with pytest.raises(RuntimeError, match="does not exist"):
         inference_speed.measure("SavedModel", tmp_path, (16, 16, 3), [1], 1)
 
 
-@SLOW
+@pytest.mark.slow
 def test_the_script_measures_and_writes(run, tmp_path, capsys):
     output = tmp_path / "speed.json"
     options = ["--formats", ".keras, TensorFlow", "SavedModel", "--batches", "1", "--rounds", "1"]

@@ -6,7 +6,6 @@ import training_speed
 from training_contestants import CONTESTANTS
 from training_tasks import TASKS
 
-SLOW = pytest.mark.slow
 # What has to be found in the process behind a label: the library of its layers, the framework, whether it is compiled,
 # what it computes in every step. Both dtypes come to every way of training.
 SCORED = ["loss", "psnr", "ssim"]
@@ -63,7 +62,7 @@ def test_why_a_contestant_failed_is_told():
         process.turn(1)
 
 
-@SLOW
+@pytest.mark.slow
 def test_the_script_measures_and_writes(tmp_path, capsys):
     pytest.importorskip("torch")
     output, own = tmp_path / "speed.json", f"keras_recon/{keras.backend.backend()}"
