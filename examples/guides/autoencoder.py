@@ -25,7 +25,7 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## Train
 #
-# `adapt` fits the linear path, so that the first `evaluate` shows PCA's quality at the same number of latent values.
+# `adapt` fits the linear path, so that the first `evaluate` shows what linear maps can do with as many latent values.
 # Small batches serve this network best: it learns from the number of steps.
 
 # %%
@@ -44,7 +44,7 @@ history = model.fit(
     validation_data=val_batches,
     shuffle=False,  # the crops come in random order already
 )
-print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, PCA {start['psnr']:.2f} dB")
+print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {start['psnr']:.2f} dB")
 
 # %% [markdown]
 # ## Save, load, look into the latents
@@ -66,7 +66,7 @@ psnr = float(keras_recon.metrics.psnr(photo[None], output[None])[0])
 print(f"{photo.size:,} bytes of pixels -> {stored.size:,} bytes of latents, {psnr:.2f} dB")
 
 # %% [markdown]
-# The first latents are those of PCA, brightness and its slopes; the network adds what these cannot say.
+# The first latents are those of the linear path, brightness and its slopes; the network adds what these cannot say.
 
 # %%
 pictures = {"photo": photo, "from 8-bit latents": output} | {f"latent {i}": latents[0, :, :, i] for i in range(4)}

@@ -45,7 +45,7 @@ print(model.trainable_report())
 # %% [markdown]
 # ## Train
 #
-# The linear path makes it begin at PCA. `LayerwiseAdamW` gives the backbone, which knows something already, a
+# The linear path makes it begin above PCA. `LayerwiseAdamW` gives the backbone, which knows something already, a
 # third of the learning rate of the new layers.
 
 # %%
@@ -61,7 +61,7 @@ history = model.fit(
     validation_data=val_batches,
     shuffle=False,  # the crops come in random order already
 )
-print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, PCA {start['psnr']:.2f} dB")
+print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {start['psnr']:.2f} dB")
 
 # %% [markdown]
 # ## Save, load, use

@@ -67,7 +67,7 @@ figure.savefig("saved_models/masked_pretraining/reconstructions.png")
 # ## The encoder as a backbone
 #
 # `save_backbone` writes a preset of keras-hub, which `from_preset` reads as it reads those of the hub. From here on it
-# is fine-tuning, as in the guide of that name: the linear path begins at PCA, the backbone learns slowly.
+# is fine-tuning, as in the guide of that name: the linear path begins above PCA, the backbone learns slowly.
 
 # %%
 preset = "saved_models/masked_pretraining/backbone"
@@ -85,7 +85,7 @@ history = model.fit(
     validation_data=val_batches,
     shuffle=False,
 )
-print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, PCA {start['psnr']:.2f} dB")
+print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {start['psnr']:.2f} dB")
 
 # %%
 model.save("saved_models/masked_pretraining/model.keras")

@@ -33,11 +33,11 @@ train_batches = keras_recon.data.training_batches(training, IMAGE_SHAPE, BATCH_S
 val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH_SIZE)
 
 # %% [markdown]
-# ## The model begins as PCA
+# ## The model begins as a linear map
 #
-# No linear map to 12 numbers does better than PCA, and a fresh network needs long to come that far. So the model has a
-# linear path, which `adapt` sets to the PCA of patches in seconds; the transformer's last layers start at zero. What
-# `evaluate` says here is PCA's quality, and whatever comes on top of it is the transformer's merit.
+# No linear map of a patch to 12 numbers does better than PCA, and a fresh network needs long to come that far. So the
+# model has a linear path, which `adapt` sets in seconds to the PCA of patches that overlap; the last layers of the
+# transformer start at zero. What `evaluate` says here is that path's quality; what comes on top is the network's.
 
 # %%
 model = keras_recon.models.ViTReconstructor(IMAGE_SHAPE, patch_size=8, latent_dim=12)
@@ -56,7 +56,7 @@ history = model.fit(
     validation_data=val_batches,
     shuffle=False,  # the crops come in random order already
 )
-print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, PCA {start['psnr']:.2f} dB")
+print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {start['psnr']:.2f} dB")
 
 # %% [markdown]
 # ## Save, load, reconstruct a photo
