@@ -10,6 +10,9 @@ from urllib.request import urlopen
 import numpy as np
 from PIL import Image
 
+from keras_recon.images.pixels import from_float
+from keras_recon.inference import reconstruct
+
 
 class Server(NamedTuple):
     """A running demo: its address, process and folder, with the uploads in `uploads/`."""
@@ -57,3 +60,17 @@ def png(photo):
     buffer = io.BytesIO()
     Image.fromarray(photo).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def check_answer(server, model, photo, outputs):
+    """That the outputs are those of this photo."""
+    (given, output), _, figures = outputs
+    assert "compression ratio 9.6" in figures
+    np.testing.assert_array_equal(server.picture(given), photo)
+    expected = from_float(reconstruct(model, photo / np.float32(255)), np.uint8).astype(int)
+    assert np.abs(server.picture(output) - expected).max() <= 1
+
+
+def peak_memory(pid: int) -> int:
+    """MiB."""
+    return int(re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) // 1024

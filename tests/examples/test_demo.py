@@ -16,22 +16,11 @@ import numpy as np
 import pytest
 import skimage.data
 from contracts import random_images
-from examples.demo_client import Refused, Server, png
+from examples.demo_client import Refused, Server, check_answer, peak_memory, png
 from models.test_vit import TINY
 from PIL import Image
 
-from keras_recon.images.pixels import from_float
-from keras_recon.inference import reconstruct
 from keras_recon.models import ViTReconstructor
-
-
-def check_answer(server, model, photo, outputs):
-    """That the outputs are those of this photo."""
-    (given, output), _, figures = outputs
-    assert "compression ratio 9.6" in figures
-    np.testing.assert_array_equal(server.picture(given), photo)
-    expected = from_float(reconstruct(model, photo / np.float32(255)), np.uint8).astype(int)
-    assert np.abs(server.picture(output) - expected).max() <= 1
 
 
 def refusal(capsys, function, *arguments):
@@ -222,11 +211,6 @@ def test_a_photo_that_takes_too_long_is_given_up(tmp_path, model):
     (function,) = (f.fn for f in page.fns.values() if f.api_name == "reconstruct")
     with pytest.raises(gradio.Error, match="takes more than 1e-06 seconds"):
         function(str(tmp_path / "photo.png"), "tiny", "")
-
-
-def peak_memory(pid: int) -> int:
-    """MiB."""
-    return int(re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) // 1024
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from Linux's /proc")
