@@ -15,7 +15,7 @@ from arguments import Parser
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.restoration import denoise_nl_means, denoise_wavelet
 
-from keras_recon import data, load_model
+from keras_recon import data, load_model, presets
 from keras_recon.degradations import GaussianNoise
 from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
@@ -90,13 +90,13 @@ def main(argv: list[str] | None = None):
     add("--sigma", type=float, default=25.0, help="of the noise, in units of 1/255 (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
     add("--methods", nargs="*", choices=METHODS, help="classical rows (default: all that are installed)")
-    add("--model", type=Path, nargs="+", default=[], help=".keras files, a row each")
+    add("--model", type=Path, nargs="+", default=[], help="presets, .keras files or runs, a row each")
     add("--json", type=Path, default="denoising.json", help="what to write (default: %(default)s)")
     args = parser.parse_args(argv)
     methods = parser.installed(args.methods, {name: method.needs for name, method in METHODS.items()})
     for path in args.model:
-        if not path.exists():
-            parser.error(f"--model must be .keras files. Received: {path}")
+        if not path.exists() and str(path) not in presets.PRESETS:
+            parser.error(f"--model must be presets, .keras files or runs. Received: {path}")
     try:
         noise, photos = GaussianNoise(args.sigma), data.folder_photos(args.photos)
     except ValueError as error:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from app.extras import require
-from app.parser import Parser, fail
+from app.parser import Parser, fail, is_model
 from app.quiet import quiet_start
 
 # The packages of the extra `export` that each format needs.
@@ -17,12 +17,12 @@ CROPS = 6
 
 def main(argv: list[str] | None = None):
     parser = Parser(__doc__)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a finished run's folder, or a .keras file")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a finished run's folder, a .keras file or a preset")
     text = f"some of {', '.join(FORMATS)} (default: savedmodel)"
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=["savedmodel"], metavar="FORMAT", help=text)
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: the folder 'export' beside the model")
     args = parser.parse_args(argv)
-    if not args.model.exists():
+    if not is_model(args.model):
         parser.error(f"MODEL must be a finished run's folder or a .keras file. Received: {args.model}")
     require("export", *(package for name in args.format for package in FORMATS[name]))
 

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from app.parser import Parser, fail
+from app.parser import Parser, fail, is_model
 from app.photo_jobs import WRITABLE, Job, plan
 from app.photo_results import report
 from app.quiet import quiet_start
@@ -25,7 +25,7 @@ def parser_of(description: str) -> argparse.ArgumentParser:
     parser = Parser(description)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="photos")
-    add("--model", type=Path, required=True, help="a .keras file, or the folder of a run")
+    add("--model", type=Path, required=True, help="a preset such as denoise, a .keras file, or the folder of a run")
     add("--output", default="reconstructed", help="folder, file, or - for stdout (default: %(default)s)")
     add("--suffix", default="", help="added to the names of the written photos, as in --suffix=-restored")
     add("--format", choices=[suffix[1:] for suffix in WRITABLE], help="of the written photos (default: the input's)")
@@ -57,7 +57,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
     for name, least in (("tile_size", 1), ("overlap", 0), ("batch_size", 1), ("seed", 0), ("border", 0)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}. Received: {getattr(args, name)}")
-    if not args.model.exists():
+    if not is_model(args.model):
         parser.error(f"--model must be a .keras file or the folder of a run. Received: {args.model}")
     if args.reference and not args.reference.is_dir():
         parser.error(f"--reference must be a folder. Received: {args.reference}")

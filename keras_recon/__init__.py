@@ -3,7 +3,7 @@
 import importlib
 
 # All classes are registered here, for `keras.saving.load_model`.
-from keras_recon import callbacks, degradations, layers, losses, metrics, models, ops, optimizers
+from keras_recon import callbacks, degradations, layers, losses, metrics, models, ops, optimizers, presets
 from keras_recon.export import export_model
 from keras_recon.inference import reconstruct
 from keras_recon.saving import load_model
@@ -23,6 +23,7 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "presets",
     "reconstruct",
     "train",
 ]

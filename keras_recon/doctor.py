@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     """Print the report; 1 if something is wrong, else 0."""
     parser = argparse.ArgumentParser(prog="python -m keras_recon.doctor", description=__doc__)
     parser.add_argument("--data", help="'sample', 'tfds:NAME' or a folder of images")
-    parser.add_argument("--model", type=Path, help="a .keras file (default: a new ViT micro for crops of 64x64)")
+    parser.add_argument(
+        "--model", type=Path, help="a .keras file or a preset (default: a new ViT micro for crops of 64x64)"
+    )
     parser.add_argument("--channels", type=int, default=3, help="of the new ViT (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
     args = parser.parse_args(argv)

@@ -10,6 +10,7 @@ import h5py
 import keras
 from packaging.version import Version
 
+from keras_recon import presets
 from keras_recon.models import Reconstructor
 from keras_recon.utils.run import Run
 from keras_recon.version import __version__
@@ -20,9 +21,11 @@ MAX_NUMBER = 2**16  # of a configuration: pixels, widths, depths
 
 
 def load_model(path: str | Path) -> Reconstructor:
-    """Load a `.keras` file, or that of a run's folder.
+    """Load a preset by its name, a `.keras` file, or that of a run's folder.
 
-    It need not be trusted: it is looked through before Keras gets it, and runs no code.
+    `keras_recon.presets.PRESETS` lists the names. A file or folder of that name comes first.
+
+    A file need not be trusted: it is looked through before Keras gets it, and runs no code.
 
     - The archive: what Keras writes and nothing else, with its checksums, and uncompressed.
     - The configuration: a `Reconstructor` of keras_recon, or one that this process registered, with objects of no other
@@ -47,12 +50,18 @@ def load_model(path: str | Path) -> Reconstructor:
     >>> model.save("saved_models/vit/model.keras")
     >>> keras_recon.load_model("saved_models/vit").image_shape
     (32, 32, 3)
+    >>> keras_recon.load_model("denoise").image_shape  # of its tiles
+    (128, 128, 3)
     """
     path = Path(path)
+    if str(path) in presets.PRESETS and not path.exists():
+        path = presets.path_of(str(path))
     path = Run(path).model if path.is_dir() else path
     if path.suffix != ".keras" or not path.is_file():
         found = "" if path.exists() else ", where there is nothing"
-        raise ValueError(f"`path` must be a .keras file, or the folder of a run. Received: path={str(path)!r}{found}")
+        raise ValueError(
+            f"`path` must be a .keras file, the folder of a run, or one of {[*presets.PRESETS]}. Received: path={str(path)!r}{found}"
+        )
     newer = ""
     try:
         config, metadata, shapes = _read(path)

@@ -2,6 +2,7 @@ import argparse
 import difflib
 import re
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -39,6 +40,11 @@ class Parser(argparse.ArgumentParser):
         names = [known[2:] for known in self._option_string_actions if known.startswith("--")]
         close = difflib.get_close_matches(flag[2:], names, n=1)
         return f"; did you mean --{close[0]}? (there is no {flag})" if close else None
+
+
+def is_model(path: Path) -> bool:
+    """Whether it is there, or may be the name of a preset, which `keras_recon.load_model` knows."""
+    return path.exists() or (not path.suffix and path.name == str(path))
 
 
 def fail(message: object) -> NoReturn:

@@ -92,11 +92,11 @@ class RestorationConfig(RunConfig):
     learning_rate: float = option(1e-3, "peak learning rate of AdamW")
     weight_decay: float = option(0.0, "weight decay of the network's kernels")
     quarter_turns: bool = option(True, "turn the crops by quarters, beside the flips")
-    filters: str = option("48,64,80", "channels per level, fine to coarse; the first has half the height and width")
+    filters: str = option("64,64,64", "channels per level, fine to coarse; the first has half the height and width")
     num_blocks: int = option(2, "residual blocks per level")
 
     def model_options(self) -> dict:
-        return {**super().model_options(), "filters": _numbers(self, "filters", "48,64,80")}
+        return {**super().model_options(), "filters": _numbers(self, "filters", "64,64,64")}
 
     def build_model(self) -> models.RestorationUNet:
         return models.RestorationUNet(**self.model_options())

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_recon.images.resize import resize_bicubic
+
 # The formats that are written, in Pillow's words, by the suffix of the file.
 FORMATS = {
     ".png": "PNG",
@@ -80,11 +82,15 @@ class ImageFile:
         return np.concatenate([colours, opaque if self.alpha is None else self.alpha], axis=2)
 
     def replace_pixels(self, output: np.ndarray):
-        """Take what a model made of `of_channels`; an opaque image stays one."""
+        """Take what a model made of `of_channels`, of any size; an opaque image stays one."""
         self.pixels = output[..., :3]
         self.icc_profile = profile_of(self.icc_profile, self.pixels.shape[2])
         if output.shape[2] == 4 and self.alpha is not None:
             self.alpha = output[..., 3:]
+        elif self.alpha is not None and self.alpha.shape[:2] != output.shape[:2]:
+            top = np.iinfo(self.alpha.dtype).max
+            alpha = resize_bicubic(self.alpha.astype("float32"), output.shape[:2])
+            self.alpha = alpha.round().clip(0, top).astype(self.alpha.dtype)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def reconstruct(
             of 1 channel sees several.
 
     Returns:
-        An array of the image's shape and dtype; floats are in [0, 1].
+        An array of the image's dtype and shape, `model.upscale` times as high and wide; floats are in [0, 1].
 
     Example:
 
@@ -66,9 +66,10 @@ def reconstruct(
             if progress:
                 progress(start + count, total)
 
-    output = np.empty_like(image)
+    rows_out, columns_out = (axis.scaled(model.upscale) for axis in (rows, columns))
+    output = np.empty((rows_out.length, columns_out.length, image.shape[2]), image.dtype)
     top = 0
-    for strip in blend(outputs(), rows, columns):
+    for strip in blend(outputs(), rows_out, columns_out):
         strip = strip if channels == image.shape[2] else strip.mean(axis=2, keepdims=True)
         output[top : top + len(strip)] = from_float(strip, image.dtype)
         top += len(strip)

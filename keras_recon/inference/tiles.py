@@ -37,6 +37,10 @@ class Axis:
         """Pixels from the start of the first tile to the end of the last."""
         return (self.count - 1) * self.stride + self.tile
 
+    def scaled(self, factor: int) -> "Axis":
+        """The axis of what a model makes of the tiles that enlarges them."""
+        return Axis(factor * self.length, factor * self.tile, factor * self.overlap)
+
     def pixels(self, start: int, stop: int) -> np.ndarray:
         """The image's pixels that lie at `start` ... `stop - 1`, mirrored beyond the image."""
         position = np.arange(start, stop) % (2 * self.length)

@@ -45,6 +45,7 @@ class Reconstructor(SafelySaved):
         has_latents: whether there is a bottleneck, so that `encode` has an answer.
         is_masked: whether calls hide patches from the encoder.
         fully_convolutional: whether the weights serve images of any size.
+        upscale: how many times as high and wide as its input the output is.
         strategy: what of a pretrained backbone is trained.
         variants: constructor arguments by the name of a size.
 
@@ -59,6 +60,7 @@ class Reconstructor(SafelySaved):
     has_latents: bool = True
     is_masked: bool = False
     fully_convolutional: bool = False
+    upscale: int = 1
     strategy: str = "full"
 
     def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool | str, **kwargs):

@@ -23,6 +23,8 @@ class RestorationUNet(Reconstructor):
         filters: channels of each level, from fine to coarse; the first has half the image's height and width, which
             2^levels must divide.
         num_blocks: residual blocks per level, in the encoder and in the decoder.
+        upscale: 1, 2 or 4: how many times as high and wide as its input the output is; training then begins at
+            nearest-neighbour enlarging.
 
     Example:
 
@@ -41,11 +43,14 @@ class RestorationUNet(Reconstructor):
     def __init__(
         self,
         image_shape: tuple[int, int, int] = (96, 96, 3),
-        filters: tuple[int, ...] = (48, 64, 80),
+        filters: tuple[int, ...] = (64, 64, 64),
         num_blocks: int = 2,
+        upscale: int = 1,
         **kwargs,
     ):
         filters = tuple(filters)
+        if upscale not in (1, 2, 4):
+            raise ValueError(f"`upscale` must be 1, 2 or 4. Received: upscale={upscale!r}")
         side = 2 ** len(filters)
         super().__init__(image_shape, side, side**2 * tuple(image_shape)[-1], linear_path=False, **kwargs)
         sizes = {"filters": filters, "num_blocks": num_blocks, "normalization": "none", "dtype": self.dtype_policy}
@@ -53,12 +58,19 @@ class RestorationUNet(Reconstructor):
         self.decoder = ConvDecoder(self.image_shape[-1], zero_init=True, divided=False, **sizes, name="decoder")
         self.filters = filters
         self.num_blocks = num_blocks
+        self.upscale = upscale
         self.build((None, *self.image_shape))
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.encoder.build(input_shape)
-        self.decoder.build((None, *self.latent_shape[:2], self.filters[-1]))
+        height, width, channels = self.output_image_shape
+        self.encoder.build((None, height, width, channels))
+        self.decoder.build((None, height // self.patch_size, width // self.patch_size, self.filters[-1]))
+
+    @property
+    def output_image_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.image_shape
+        return (height * self.upscale, width * self.upscale, channels)
 
     def encode(self, images, training=None):
         raise ValueError("A RestorationUNet has no bottleneck, so no latents: call the model instead of `encode`")
@@ -68,6 +80,8 @@ class RestorationUNet(Reconstructor):
 
     def call(self, images, training=None):
         images = ops.cast(images, "float32")
+        if self.upscale > 1:
+            images = ops.repeat(ops.repeat(images, self.upscale, axis=1), self.upscale, axis=2)
         levels = self.encoder(centered(images), training=training)
         residual = self.decoder(levels[-1], levels, training=training)
         return in_range(images + ops.cast(residual, "float32"), training)
@@ -76,4 +90,4 @@ class RestorationUNet(Reconstructor):
         config = super().get_config()
         for name in ("patch_size", "latent_dim", "linear_path"):
             del config[name]
-        return {**config, "filters": self.filters, "num_blocks": self.num_blocks}
+        return {**config, "filters": self.filters, "num_blocks": self.num_blocks, "upscale": self.upscale}

@@ -1,0 +1,95 @@
+"""Deblocking and enlarging of whole photos by presets or other models, in the protocols of the papers.
+
+`deblock`: PSNR of Y of gray JPEG files (quality 10, 20, 30, 40; Y is rounded to 8 bits before), and of RGB of colour
+ones (4:2:0), by Pillow. `enlarge`: photos are halved by an antialiased bicubic; PSNR of Y, 2 pixels at each side left
+out, of outputs rounded to 8 bits. Y is BT.601's, from 16 to 235. Means over photos.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from arguments import Parser
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from keras_recon import data, load_model, reconstruct
+from keras_recon.utils.environment import environment
+from keras_recon.utils.files import write_json
+from keras_recon.utils.tables import results_table
+
+QUALITIES = (10, 20, 30, 40)
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """Y of an image (height, width, 3) in [0, 1], float64 in [0, 1]."""
+    return (image.astype("float64") @ [65.481, 128.553, 24.966] + 16) / 255
+
+
+def psnr(reference: np.ndarray, output: np.ndarray) -> float:
+    return peak_signal_noise_ratio(reference, output.astype("float64"), data_range=1)
+
+
+def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """uint8 pixels, (height, width) or (height, width, 3), after JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def deblock(model, photos) -> dict:
+    """A row per quality: before and after the model."""
+    rows = {}
+    for quality in QUALITIES:
+        scores = []
+        for photo in photos:
+            gray = np.round(255 * luma(photo / 255)).astype("uint8")
+            row = {}
+            for name, clean in (("gray", gray[..., None]), ("colour", photo)):
+                coded = jpeg(clean.squeeze(), quality).reshape(clean.shape) / np.float32(255)
+                row[f"{name} JPEG"] = psnr(clean / 255, coded)
+                row[f"{name} deblocked"] = psnr(clean / 255, reconstruct(model, coded))
+            scores.append(row)
+        rows[f"quality {quality}"] = {name: float(np.mean([row[name] for row in scores])) for name in scores[0]}
+    return rows
+
+
+def enlarge(model, photos) -> dict:
+    """A row for the model, and one for bicubic enlarging."""
+    factor, rows = model.upscale, {"bicubic": [], "model": []}
+    for photo in photos:
+        height, width = (size // factor * factor for size in photo.shape[:2])
+        photo = Image.fromarray(photo[:height, :width])
+        small = photo.resize((width // factor, height // factor), Image.Resampling.BICUBIC)
+        outputs = {
+            "bicubic": np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)),
+            "model": reconstruct(model, np.asarray(small)),
+        }
+        reference, *outputs = (
+            luma(np.asarray(image) / 255)[factor:-factor, factor:-factor] for image in (photo, *outputs.values())
+        )
+        for of_photos, output in zip(rows.values(), outputs):
+            of_photos.append(psnr(reference, output))
+    return {name: {"psnr": float(np.mean(of_photos))} for name, of_photos in rows.items()}
+
+
+def main(argv: list[str] | None = None):
+    parser = Parser(__doc__)
+    parser.add_argument("task", choices=("deblock", "enlarge"))
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder, searched recursively")
+    parser.add_argument("--model", required=True, help="a preset, a .keras file or the folder of a run")
+    parser.add_argument("--json", type=Path, default="restoration.json", help="what to write (default: %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        model, photos = load_model(args.model), data.folder_photos(args.photos)
+    except ValueError as error:
+        parser.error(str(error))
+    if (model.upscale > 1) != (args.task == "enlarge"):
+        parser.error(f"--model must be one for the task {args.task}. Received: {args.model}")
+    rows = {"deblock": deblock, "enlarge": enlarge}[args.task](model, photos)
+    print(results_table(rows))
+    write_json(args.json, {"results": rows, "protocol": {"model": args.model, "photos": len(photos), **environment()}})
+
+
+if __name__ == "__main__":
+    main()
