@@ -22,10 +22,10 @@ WARMUP_STEPS = 300
 
 def tiles_of(photo: np.ndarray) -> list[np.ndarray]:
     """Tiles (TILE, TILE, 3) that cover a photo, which overlap by half; none of a photo that is smaller."""
-    starts = [
-        sorted({*range(0, size - TILE, TILE // 2), size - TILE}) if size >= TILE else [] for size in photo.shape[:2]
-    ]
-    return [photo[y : y + TILE, x : x + TILE] for y in starts[0] for x in starts[1]]
+    if min(photo.shape[:2]) < TILE:
+        return []
+    rows, columns = (sorted({*range(0, size - TILE, TILE // 2), size - TILE}) for size in photo.shape[:2])
+    return [photo[y : y + TILE, x : x + TILE] for y in rows for x in columns]
 
 
 def noise(key, crops):
@@ -39,9 +39,7 @@ def noise(key, crops):
 
 LUMINANCE = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
-CHROMINANCE = (
-    "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99" + " 99" * 32
-)
+CHROMINANCE = "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66" + " 99" * 38
 TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], "float32")
 
 

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None):
         _, photos = data.load_photos("sample", model.image_shape[-1])
         crops = data.grid_crops(photos, model.image_shape[:2], max(model.image_shape[:2]), CROPS)
         print(f"exporting {', '.join(args.format)} ...", file=sys.stderr)
-        certificate = export_model(model, output, args.format, crops, crops)
+        certificate = export_model(model, output, args.format, crops, crops if model.upscale == 1 else None)
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         fail(error)
     print(f"\n{results_table(certificate['files'])}\n")

@@ -60,7 +60,8 @@ def load_model(path: str | Path) -> Reconstructor:
     if path.suffix != ".keras" or not path.is_file():
         found = "" if path.exists() else ", where there is nothing"
         raise ValueError(
-            f"`path` must be a .keras file, the folder of a run, or one of {[*presets.PRESETS]}. Received: path={str(path)!r}{found}"
+            f"`path` must be a .keras file, the folder of a run, or one of {[*presets.PRESETS]}. "
+            f"Received: path={str(path)!r}{found}"
         )
     newer = ""
     try:

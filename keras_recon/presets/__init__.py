@@ -1,4 +1,4 @@
-"""Trained models that come with the package: `keras_recon.load_model("denoise")`. README.md beside this has their cards."""
+"""Trained models that come with the package, by name; README.md here has their cards."""
 
 from pathlib import Path
 
@@ -24,5 +24,5 @@ def describe() -> str:
 
 
 def path_of(name: str) -> Path:
-    """The file of a preset."""
+    """The file of a preset, which `keras_recon.load_model` takes by its name."""
     return Path(__file__).with_name(f"{name}.keras")

@@ -32,6 +32,7 @@ class Darker:
 
     image_shape = (16, 12, 3)
     is_masked = False
+    upscale = 1
     slope = np.linspace(0, 1.2, 16 * 12, dtype="float32").reshape(16, 12, 1)
 
     def predict_on_batch(self, tiles):

@@ -6,7 +6,7 @@ from models.test_vit import TINY as TINY_VIT
 
 from keras_recon.images.pixels import to_float
 from keras_recon.inference.reconstruct import reconstruct, tile_overlaps
-from keras_recon.models import ConvAutoencoder, LinearReconstructor, ViTReconstructor
+from keras_recon.models import ConvAutoencoder, LinearReconstructor, RestorationUNet, ViTReconstructor
 
 
 def identity(image_shape=(16, 12, 3)):
@@ -42,6 +42,12 @@ def test_an_image_of_the_models_size_is_one_call():
     model = ViTReconstructor(**TINY_VIT)
     model.adapt(random_images(40, 16, 16, 3))
     np.testing.assert_allclose(reconstruct(model, image[0]), outputs_of(model, image)[0], atol=1e-6)
+
+
+def test_an_enlarging_model_gives_a_larger_photo():
+    model = RestorationUNet((16, 16, 3), filters=(6,), num_blocks=1, upscale=2)
+    photo = np.random.default_rng(0).integers(0, 256, (37, 21, 3), "uint8")
+    np.testing.assert_array_equal(reconstruct(model, photo), photo.repeat(2, axis=0).repeat(2, axis=1))
 
 
 def test_tiles_leave_no_seams():

@@ -36,6 +36,20 @@ def test_contract(changes, tmp_path):
         assert np.isfinite(outputs_of(half, images)).all()
 
 
+def test_it_enlarges(tmp_path):
+    model = RestorationUNet(**TINY, upscale=2)
+    images = random_images(2, 16, 16, 3)
+    enlarged = images.repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_array_equal(outputs_of(model, images), enlarged)  # it starts at nearest neighbours
+    check_training(model, images, random_images(2, 32, 32, 3))
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    assert outputs_of(copy.for_image_shape((24, 8, 3)), random_images(1, 24, 8, 3)).shape == (1, 48, 16, 3)
+    np.testing.assert_allclose(outputs_of(copy, images), outputs_of(model, images), atol=1e-6)
+    with pytest.raises(ValueError, match="Received: upscale=3"):
+        RestorationUNet(**TINY, upscale=3)
+
+
 def test_latents_are_refused():
     model = RestorationUNet(**TINY)
     for method in (model.encode, model.decode):

@@ -1,0 +1,61 @@
+"""The presets, on each backend."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from contracts import outputs_of
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio
+from skimage.transform import resize
+
+import keras_recon
+from keras_recon.presets import PRESETS, describe, path_of
+
+GOLDEN = Path(__file__).parent / "golden" / "presets.npz"  # of TensorFlow, by the name of the preset
+
+
+def photo():
+    """A crop of 64x64 that no preset was trained on, in [0, 1]."""
+    return (data.coffee()[100:228, 200:328] / 255).astype("float32")[::2, ::2]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_small_and_gives_what_it_gave(name):
+    assert path_of(name).stat().st_size < 3.5e6
+    model = keras_recon.load_model(name)
+    assert model.count_params() < 1.7e6 and name in describe()
+    if model.fully_convolutional:
+        model = model.for_image_shape((64, 64, 3))
+    np.testing.assert_allclose(outputs_of(model, photo()[None])[0], np.load(GOLDEN)[name], atol=1e-4)
+
+
+def test_a_file_or_folder_of_that_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = keras_recon.models.RestorationUNet((8, 8, 3), filters=(4,), num_blocks=1)
+    Path("denoise").mkdir()
+    model.save("denoise/model.keras")
+    assert keras_recon.load_model("denoise").image_shape == (8, 8, 3)
+
+
+def test_denoising_and_enlarging_do_what_they_say():
+    clean = (data.coffee()[96:224, 192:320] / 255).astype("float32")
+    noisy = clean + np.random.default_rng(0).normal(0, 25 / 255, clean.shape).astype("float32")
+    model = keras_recon.load_model("denoise")
+    psnr = [
+        peak_signal_noise_ratio(clean, keras_recon.reconstruct(model, image), data_range=1) for image in (noisy, clean)
+    ]
+    assert psnr[0] > 29 and psnr[1] > 42  # noise of 25 is at 20.2
+    small = resize(clean, (64, 64), anti_aliasing=True).astype("float32")
+    nearest = small.repeat(2, axis=0).repeat(2, axis=1)
+    enlarged = keras_recon.reconstruct(keras_recon.load_model("upscale2"), small)
+    assert enlarged.shape == clean.shape
+    assert np.square(enlarged - clean).mean() < 0.7 * np.square(nearest - clean).mean()
+
+
+if __name__ == "__main__":  # writes the golden outputs; never anew for the same weights
+    assert keras.backend.backend() == "tensorflow"
+    models = {name: keras_recon.load_model(name) for name in PRESETS}
+    models = {n: m.for_image_shape((64, 64, 3)) if m.fully_convolutional else m for n, m in models.items()}
+    np.savez_compressed(GOLDEN, **{name: outputs_of(model, photo()[None])[0] for name, model in models.items()})
