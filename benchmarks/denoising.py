@@ -15,7 +15,7 @@ from arguments import Parser
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.restoration import denoise_nl_means, denoise_wavelet
 
-from keras_recon import data, load_model, presets
+from keras_recon import data, load_model
 from keras_recon.degradations import GaussianNoise
 from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
@@ -94,11 +94,9 @@ def main(argv: list[str] | None = None):
     add("--json", type=Path, default="denoising.json", help="what to write (default: %(default)s)")
     args = parser.parse_args(argv)
     methods = parser.installed(args.methods, {name: method.needs for name, method in METHODS.items()})
-    for path in args.model:
-        if not path.exists() and str(path) not in presets.PRESETS:
-            parser.error(f"--model must be presets, .keras files or runs. Received: {path}")
     try:
         noise, photos = GaussianNoise(args.sigma), data.folder_photos(args.photos)
+        models = {str(path): of_model(path) for path in args.model}
     except ValueError as error:
         parser.error(str(error))
     images = [photo.astype("float32") / 255 for photo in photos]
@@ -106,8 +104,8 @@ def main(argv: list[str] | None = None):
     rows = {"input": {"psnr of photos": [peak_signal_noise_ratio(c, n, data_range=1) for n, c in pairs]}}
     for name in methods:
         rows[name] = measure(METHODS[name].run, pairs, args.sigma / 255)
-    for path in args.model:
-        rows[str(path)] = measure(of_model(path), pairs, args.sigma / 255)
+    for name, model in models.items():
+        rows[name] = measure(model, pairs, args.sigma / 255)
     rows = {name: {"psnr": float(np.mean(row["psnr of photos"])), **row} for name, row in rows.items()}
     print(results_table({name: {k: v for k, v in row.items() if k != "psnr of photos"} for name, row in rows.items()}))
     protocol = {

@@ -1,26 +1,24 @@
 """Draw what the presets make of a photo that ships with scikit-image: before, after and the original."""
 
-import io
-
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 from skimage import data
 
 import keras_recon
+from keras_recon.degradations import JPEG, GaussianNoise
+from keras_recon.images.pixels import from_float, to_float
 
 ROWS, COLUMNS = slice(96, 256), slice(200, 440)
 
 
 def main(path: str = "examples/presets.png"):
     photo = data.coffee()[: 400 // 8 * 8]
-    noise = np.random.default_rng(0).normal(0, 25, photo.shape)
-    noisy = (photo + noise).round().clip(0, 255).astype("uint8")
-    file = io.BytesIO()
-    Image.fromarray(photo).save(file, "JPEG", quality=10)
+    clean, rng = to_float(photo), np.random.default_rng(0)
+    noisy, coded = (from_float(degradation(clean, rng), photo.dtype) for degradation in (GaussianNoise(25), JPEG(10)))
     size = photo.shape[1] // 2, photo.shape[0] // 2
     small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC))
-    inputs = {"denoise": noisy, "deblock": np.asarray(Image.open(file)), "upscale2": small}
+    inputs = {"denoise": noisy, "deblock": coded, "upscale2": small}
     titles = {"denoise": "noise, sigma 25", "deblock": "JPEG, quality 10", "upscale2": "half the size"}
     figure, axes = plt.subplots(3, 3, figsize=(10, 7), layout="constrained")
     for row, (name, image) in zip(axes, inputs.items()):

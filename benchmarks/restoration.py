@@ -5,36 +5,23 @@ ones (4:2:0), by Pillow. `enlarge`: photos are halved by an antialiased bicubic;
 out, of outputs rounded to 8 bits. Y is BT.601's, from 16 to 235. Means over photos.
 """
 
-import io
 from pathlib import Path
 
 import numpy as np
 from arguments import Parser
 from PIL import Image
+from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio
 
 from keras_recon import data, load_model, reconstruct
+from keras_recon.degradations import JPEG
+from keras_recon.images.pixels import to_float
+from keras_recon.inference.scores import photo_scores
 from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
 from keras_recon.utils.tables import results_table
 
 QUALITIES = (10, 20, 30, 40)
-
-
-def luma(image: np.ndarray) -> np.ndarray:
-    """Y of an image (height, width, 3) in [0, 1], float64 in [0, 1]."""
-    return (image.astype("float64") @ [65.481, 128.553, 24.966] + 16) / 255
-
-
-def psnr(reference: np.ndarray, output: np.ndarray) -> float:
-    return peak_signal_noise_ratio(reference, output.astype("float64"), data_range=1)
-
-
-def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
-    """uint8 pixels, (height, width) or (height, width, 3), after JPEG."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
 
 
 def deblock(model, photos) -> dict:
@@ -43,12 +30,12 @@ def deblock(model, photos) -> dict:
     for quality in QUALITIES:
         scores = []
         for photo in photos:
-            gray = np.round(255 * luma(photo / 255)).astype("uint8")
+            gray = np.round(rgb2ycbcr(photo)[..., :1]).astype("uint8")
             row = {}
-            for name, clean in (("gray", gray[..., None]), ("colour", photo)):
-                coded = jpeg(clean.squeeze(), quality).reshape(clean.shape) / np.float32(255)
-                row[f"{name} JPEG"] = psnr(clean / 255, coded)
-                row[f"{name} deblocked"] = psnr(clean / 255, reconstruct(model, coded))
+            for name, clean in (("gray", to_float(gray)), ("colour", to_float(photo))):
+                coded = JPEG(quality)(clean, None)
+                for what, output in (("JPEG", coded), ("deblocked", reconstruct(model, coded))):
+                    row[f"{name} {what}"] = peak_signal_noise_ratio(clean, output, data_range=1)
             scores.append(row)
         rows[f"quality {quality}"] = {name: float(np.mean([row[name] for row in scores])) for name in scores[0]}
     return rows
@@ -59,18 +46,12 @@ def enlarge(model, photos) -> dict:
     factor, rows = model.upscale, {"bicubic": [], "model": []}
     for photo in photos:
         height, width = (size // factor * factor for size in photo.shape[:2])
-        photo = Image.fromarray(photo[:height, :width])
-        small = photo.resize((width // factor, height // factor), Image.Resampling.BICUBIC)
-        outputs = {
-            "bicubic": np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)),
-            "model": reconstruct(model, np.asarray(small)),
-        }
-        reference, *outputs = (
-            luma(np.asarray(image) / 255)[factor:-factor, factor:-factor] for image in (photo, *outputs.values())
-        )
-        for of_photos, output in zip(rows.values(), outputs):
-            of_photos.append(psnr(reference, output))
-    return {name: {"psnr": float(np.mean(of_photos))} for name, of_photos in rows.items()}
+        photo = photo[:height, :width]
+        small = Image.fromarray(photo).resize((width // factor, height // factor), Image.Resampling.BICUBIC)
+        bicubic = small.resize((width, height), Image.Resampling.BICUBIC)
+        for row, output in zip(rows.values(), (bicubic, reconstruct(model, np.asarray(small)))):
+            row.append(photo_scores(photo, np.asarray(output), "y", border=factor)["psnr"])
+    return {name: {"psnr": float(np.mean(row))} for name, row in rows.items()}
 
 
 def main(argv: list[str] | None = None):

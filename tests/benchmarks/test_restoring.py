@@ -1,9 +1,8 @@
 import json
 
-import numpy as np
 import pytest
 import restoration
-from skimage import color, data
+from skimage import data
 
 from keras_recon.images import ImageFile, write_image
 
@@ -12,11 +11,6 @@ from keras_recon.images import ImageFile, write_image
 def photos(tmp_path):
     write_image(tmp_path / "photos" / "cat.png", ImageFile(data.cat()[100:149, 100:151]))
     return tmp_path / "photos"
-
-
-def test_luma_is_that_of_scikit_image():
-    image = np.random.default_rng(0).random((4, 5, 3))
-    np.testing.assert_allclose(255 * restoration.luma(image), color.rgb2ycbcr(image)[..., 0], atol=0.01)
 
 
 def test_presets_are_better_than_their_inputs(photos, tmp_path):
