@@ -95,8 +95,8 @@ def main(argv: list[str] | None = None):
     args = parser.parse_args(argv)
     methods = parser.installed(args.methods, {name: method.needs for name, method in METHODS.items()})
     try:
-        noise, photos = GaussianNoise(args.sigma), data.folder_photos(args.photos)
-        models = {str(path): of_model(path) for path in args.model}
+        noise, models = GaussianNoise(args.sigma), {str(path): of_model(path) for path in args.model}
+        photos = data.folder_photos(args.photos)
     except ValueError as error:
         parser.error(str(error))
     images = [photo.astype("float32") / 255 for photo in photos]

@@ -1,8 +1,8 @@
 """Train models under one protocol, or take finished runs, and compare them on the same images.
 
-A SPEC is the folder of a finished run (saved_models/kodak), or the name of a training script and its flags in one
-string ("autoencoder --normalization group" for train_autoencoder.py); "label=" in front of it names its row. A
-comparison that was killed goes on where it stopped when it is started again.
+A SPEC is the folder of a finished run (saved_models/kodak), a trained model of the package (preset:vit), or the name of
+a training script and its flags in one string ("autoencoder --normalization group" for train_autoencoder.py); "label="
+in front of it names its row. A comparison that was killed goes on where it stopped when it is started again.
 """
 
 import argparse
@@ -43,6 +43,19 @@ class Plan:
         data = None if self.args.eval else self.shared["data"]
         check_comparable(folders, self.image_shape, self.shared["degradation"], data)
 
+    def presets(self) -> dict:
+        """The models of the presets among the rows, by label, for the shape of the images."""
+        with quiet_start():
+            from keras_recon.models import Reconstructor
+
+        models = {spec.label: Reconstructor.from_preset(spec.preset) for spec in self.specs if spec.preset}
+        for label, model in models.items():
+            if model.upscale > 1:
+                raise ValueError(f"a model must not enlarge, to be compared. Received: the preset {label}")
+            if model.image_shape != self.image_shape:
+                models[label] = model.for_image_shape(self.image_shape)
+        return models
+
     def trainings(self, steps_per_epoch: dict[str, int]) -> list[Job]:
         """A run per seed and spec, by the label's steps per epoch; the first seed of every spec comes first."""
         return [
@@ -67,7 +80,12 @@ def parse(argv: list[str] | None) -> tuple[Plan, list[Job]]:
     """The plan and the runs to begin with: calibrations for a budget of minutes, else the trainings."""
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("specs", nargs="+", metavar="SPEC", help="a finished run's folder, or a training script and its flags")
+    add(
+        "specs",
+        nargs="+",
+        metavar="SPEC",
+        help="a finished run's folder, preset:NAME, or a training script and its flags",
+    )
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=int, help="training steps of a run")
     budget.add_argument("--minutes", type=float, help="training time of a run; a short run before tells the steps")
@@ -118,8 +136,9 @@ def main(argv: list[str] | None = None):
     plan, jobs = parse(argv)
     args, shared = plan.args, plan.shared
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the training under way then ends too, as on Ctrl-C
-    runs = {spec.label: [spec.folder] if spec.folder else [] for spec in plan.specs}
+    runs = {spec.label: [spec.folder] if spec.folder else [] for spec in plan.specs if not spec.preset}
     try:
+        presets = plan.presets()
         if args.minutes:
             calibrated = {job.label: job.finish() for job in jobs}
             budget = (args.minutes, shared["epochs"], shared["batch_size"])
@@ -130,11 +149,11 @@ def main(argv: list[str] | None = None):
             plan.check(first)
     except ValueError as error:
         fail(error)
-    compare(plan, {label: [Run(folder) for folder in folders] for label, folders in runs.items()})
+    compare(plan, {label: [Run(folder) for folder in folders] for label, folders in runs.items()}, presets)
 
 
-def compare(plan: Plan, runs: dict[str, list[Run]]):
-    """Evaluate finished runs, write what came out and print it."""
+def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
+    """Evaluate finished runs and presets, write what came out and print it."""
     with quiet_start():  # from here on imports take seconds
         from keras_recon import data, degradations
         from keras_recon.evaluation import comparison, report
@@ -150,10 +169,16 @@ def compare(plan: Plan, runs: dict[str, list[Run]]):
         fail(error)
     print(f"\nComparing on {_crops(evaluated.images)} ...", flush=True)
     fitting = _fitting_batches(plan, training, runs)
-    measured = comparison.compare(runs, evaluated.images, evaluated.groups, fitting, validation, degradation)
+    try:
+        measured = comparison.compare(
+            runs, evaluated.images, evaluated.groups, fitting, validation, degradation, presets
+        )
+    except ValueError as error:
+        fail(error)
     sources = {label: seeds[0].config["data"] for label, seeds in runs.items()}
     protocol = {
         "training data": sources if len(set(sources.values())) > 1 else shared["data"],
+        **({"presets": f"{', '.join(presets)}: trained on other photos, see their cards"} if presets else {}),
         "pca": f"fitted to crops of the training photos of {shared['data']}, to at least as many as the linear path of "
         "any run; patches as large as the largest of the models",
         "degradation": shared["degradation"] or "none",
@@ -209,7 +234,7 @@ def _fitting_batches(plan, training, runs):
     from keras_recon.training.train import fitting_batches
 
     configs = [run.config for seeds in runs.values() for run in seeds]
-    crops = max(config["batch_size"] * config["steps_per_epoch"] for config in configs)
+    crops = max((config["batch_size"] * config["steps_per_epoch"] for config in configs), default=BATCH)
     options = TrainingOptions(
         batch_size=BATCH, steps_per_epoch=math.ceil(crops / BATCH), degradation=plan.shared["degradation"]
     )

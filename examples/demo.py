@@ -1,10 +1,11 @@
 """A page on which to drop a photo, degrade it and compare it with a model's reconstruction.
 
-It takes the models of all runs in a folder, runs on this computer alone and asks nothing of others. Photos are done
-one by one; others wait in a queue.
+It has the presets and the models of all runs in a folder, runs on this computer alone and asks nothing of others.
+Photos are done one by one; others wait in a queue.
 """
 
 import argparse
+import math
 import os
 import time
 from functools import lru_cache
@@ -18,6 +19,11 @@ from app.quiet import quiet_start
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
 # What a degradation may ask for, as nothing interrupts it: so many terms, and pixels where its time or memory follows.
 MAX_TERMS, MAX_SIZE = 4, 64
+# What the page suggests for a preset.
+SUGGESTED = {"denoise": "noise:25", "deblock": "jpeg:10"}
+HELP = """Drop a photo, or keep this one. It is degraded as the text says (noise:25 is noise of standard deviation 25 of
+255; nothing leaves it as it is), and the model gets that. Then move the slider: left is what the model got, right what
+it made of it. The models are those that come with keras_recon, and your own runs."""
 SIZES = {"blur": "sigma", "motion": "length", "mask": "patch_size", "block": "patch_size"}
 
 
@@ -41,11 +47,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def find_models(saved_models: Path) -> dict[str, Path]:
-    """The model files in a folder by the names of their runs."""
+    """The model files of the presets by name, and those in a folder by the names of their runs."""
+    from keras_recon.presets import PRESETS, model_file
     from keras_recon.utils.run import MODEL_FILE
 
     paths = sorted(saved_models.rglob(MODEL_FILE))
-    return {path.parent.relative_to(saved_models).as_posix(): path for path in paths}
+    runs = {path.parent.relative_to(saved_models).as_posix(): path for path in paths}
+    return {**{name: model_file(name) for name in PRESETS}, **runs}
 
 
 def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
@@ -58,6 +66,7 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
     from keras_recon import data, degradations, load_model, metrics
     from keras_recon import reconstruct as reconstruct_photo
     from keras_recon.images import pixels
+    from keras_recon.presets import PRESETS
 
     load = lru_cache(maxsize=2)(lambda name: load_model(models[name]))
 
@@ -96,34 +105,58 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
                     )
             degradation = parse_degradation(text)
             model = load(name)
-            end = time.monotonic() + max_seconds
             photo = pixels.to_float(data.read_photo(path, model.image_shape[-1]))
-            degraded = degradation(photo, np.random.default_rng(0)) if degradation else photo
-            output = reconstruct_photo(model, degraded, progress=lambda *_: check_time(end))
+            return show(model, photo, degradation, time.monotonic() + max_seconds)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise gr.Error(str(error), print_exception=False) from error
+
+    def show(model, photo, degradation, end):
+        """What the slider, the error map and the text show."""
+        degraded = degradation(photo, np.random.default_rng(0)) if degradation else photo
+        output = reconstruct_photo(model, degraded, progress=lambda *_: check_time(end))
+        height, width = output.shape[:2]
+        enlarged = degraded.repeat(model.upscale, axis=0).repeat(model.upscale, axis=1)
+        if model.upscale > 1:
+            return (picture(enlarged), picture(output)), None, f"enlarged to {width}x{height} pixels"
         error_map = matplotlib.colormaps["inferno"](np.clip(5 * np.abs(output - photo).mean(axis=-1), 0, 1))[..., :3]
-        sizes = ["x".join(map(str, shape)) for shape in (model.image_shape, model.latent_shape)]
         figures = [f"**{psnr(photo, output):.2f} dB** PSNR of the reconstruction"]
         if degradation:
             figures.append(f"{psnr(photo, degraded):.2f} dB of the degraded photo")
-        figures.append(f"each tile of {sizes[0]} becomes {sizes[1]} latent values")
-        figures.append(f"compression ratio {model.compression_ratio:.3g}")
-        return (picture(degraded), picture(output)), picture(error_map), ", ".join(figures)
+        if model.has_latents:
+            sizes = ["x".join(map(str, shape)) for shape in (model.image_shape, model.latent_shape)]
+            figures.append(f"each tile of {sizes[0]} becomes {sizes[1]} latent values")
+            figures.append(f"compression ratio {model.compression_ratio:.3g}")
+        return (picture(enlarged), picture(output)), picture(error_map), ", ".join(figures)
+
+    first = next(iter(models))
+    _, photos = data.load_photos("sample", load(first).image_shape[-1])
+    sample = data.middle_photo(photos, longest=600)
+    suggested = SUGGESTED.get(first, "")
+    opening = (picture(sample), *show(load(first), sample, parse_degradation(suggested), math.inf))
 
     with gr.Blocks(title="keras_recon", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.Markdown("# keras_recon")
+        gr.Markdown(f"# keras_recon\n\n{HELP}")
         with gr.Row():
             with gr.Column(scale=1):
                 photo = gr.Image(type="filepath", image_mode=None, sources=["upload", "clipboard"], label="Photo")
                 take_only_files(photo)
-                name = gr.Dropdown(list(models), label="Model")
-                text = gr.Textbox(label="Degradation", placeholder="noise:25, blur:1.6+noise:5 ... or nothing")
+                name = gr.Dropdown(list(models), label="Model", info=PRESETS.get(first))
+                text = gr.Textbox(
+                    suggested, label="Degradation", placeholder="noise:25, blur:1.6+noise:5 ... or nothing"
+                )
                 button = gr.Button("Reconstruct", variant="primary")
             with gr.Column(scale=2):
                 figures = gr.Markdown()
                 slider = gr.ImageSlider(label="What the model gets | what it makes of it", format="png")
                 errors = gr.Image(label="Absolute error, five times enlarged", format="png", buttons=["fullscreen"])
+        name.change(
+            lambda name: (gr.Dropdown(info=PRESETS.get(name, "a run")), SUGGESTED.get(name, "")),
+            [name],
+            [name, text],
+            api_visibility="private",
+            queue=False,
+        )
+        page.load(lambda: opening, None, [photo, slider, errors, figures], api_visibility="private", queue=False)
         button.click(reconstruct, [photo, name, text], [slider, errors, figures], api_name="reconstruct")
     return page
 
@@ -182,8 +215,6 @@ def main(argv: list[str] | None = None):
     with quiet_start():
         models = find_models(args.saved_models)
         page = build(models, args.max_megapixels, args.max_seconds)
-    if not models:
-        fail(f"--saved-models must hold a run with its model. Received: {args.saved_models}")
     # Without `api_open=False` there would be a way around the queue.
     page.queue(max_size=args.max_waiting, default_concurrency_limit=1, api_open=False)
 

@@ -6,8 +6,9 @@ The certificate, parity.json, compares them on crops of the validation photos th
 import sys
 from pathlib import Path
 
+import numpy as np
 from app.extras import require
-from app.parser import Parser, fail, is_model
+from app.parser import Parser, check_model_path, fail
 from app.quiet import quiet_start
 
 # The packages of the extra `export` that each format needs.
@@ -22,12 +23,12 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=["savedmodel"], metavar="FORMAT", help=text)
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: the folder 'export' beside the model")
     args = parser.parse_args(argv)
-    if not is_model(args.model):
-        parser.error(f"MODEL must be a finished run's folder or a .keras file. Received: {args.model}")
+    check_model_path("MODEL", args.model)
     require("export", *(package for name in args.format for package in FORMATS[name]))
 
     with quiet_start():
         from keras_recon import data, export_model, load_model  # from here on imports take seconds
+        from keras_recon.images.resize import resize_bicubic
         from keras_recon.utils.run import Run
         from keras_recon.utils.tables import results_table
 
@@ -35,9 +36,11 @@ def main(argv: list[str] | None = None):
     try:
         model = load_model(args.model)
         _, photos = data.load_photos("sample", model.image_shape[-1])
-        crops = data.grid_crops(photos, model.image_shape[:2], max(model.image_shape[:2]), CROPS)
+        sides = [model.upscale * side for side in model.image_shape[:2]]
+        clean = data.grid_crops(photos, sides, max(sides), CROPS)
+        crops = clean if model.upscale == 1 else [resize_bicubic(crop, model.image_shape[:2]) for crop in clean]
         print(f"exporting {', '.join(args.format)} ...", file=sys.stderr)
-        certificate = export_model(model, output, args.format, crops, crops if model.upscale == 1 else None)
+        certificate = export_model(model, output, args.format, np.clip(crops, 0.0, 1.0), clean)
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         fail(error)
     print(f"\n{results_table(certificate['files'])}\n")

@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-from app.parser import Parser, fail, is_model
+from app.parser import Parser, check_model_path, fail
 from app.photo_jobs import WRITABLE, Job, plan
 from app.photo_results import report
 from app.quiet import quiet_start
 
 # The arguments that `keras_recon.inference.protocol.PhotoProtocol` takes as they are.
-PROTOCOL = ("seed", "overlap", "batch_size", "quantize", "color_space", "border")
+PROTOCOL = ("seed", "overlap", "batch_size", "strength", "quantize", "color_space", "border")
 
 
 def parser_of(description: str) -> argparse.ArgumentParser:
@@ -29,6 +29,8 @@ def parser_of(description: str) -> argparse.ArgumentParser:
     add("--output", default="reconstructed", help="folder, file, or - for stdout (default: %(default)s)")
     add("--suffix", default="", help="added to the names of the written photos, as in --suffix=-restored")
     add("--format", choices=[suffix[1:] for suffix in WRITABLE], help="of the written photos (default: the input's)")
+    text = "of the change, 0 to 1: this share of what the model makes, the rest of the photo (default: %(default)s)"
+    add("--strength", type=float, default=1.0, help=text)
     add("--error-maps", action="store_true", help="write NAME-error.png too: absolute errors, five times enlarged")
     add = parser.add_argument_group("tiles").add_argument
     add("--tile-size", type=int, help="in pixels, for fully convolutional models (default: the model's own)")
@@ -57,8 +59,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
     for name, least in (("tile_size", 1), ("overlap", 0), ("batch_size", 1), ("seed", 0), ("border", 0)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}. Received: {getattr(args, name)}")
-    if not is_model(args.model):
-        parser.error(f"--model must be a .keras file or the folder of a run. Received: {args.model}")
+    check_model_path("--model", args.model)
     if args.reference and not args.reference.is_dir():
         parser.error(f"--reference must be a folder. Received: {args.reference}")
     if args.error_maps and not (args.reference or args.degradation):
@@ -105,7 +106,7 @@ def _load(args):
 
     from keras_recon import degradations, load_model
     from keras_recon.inference.protocol import PhotoProtocol
-    from keras_recon.inference.reconstruct import check_model, tile_overlaps
+    from keras_recon.inference.reconstruct import check_model, check_strength, tile_overlaps
 
     Image.MAX_IMAGE_PIXELS = None  # these are the user's own files, of any size
     model = load_model(args.model)
@@ -115,6 +116,7 @@ def _load(args):
         except ValueError as error:
             raise ValueError(f"--tile-size does not fit the model: {error}") from error
     check_model(model)  # refused here, not for every photo
+    check_strength(model, args.strength)
     tile_overlaps(model.image_shape[:2], args.overlap)
     options = {name: getattr(args, name) for name in PROTOCOL}
     return model, PhotoProtocol(degradations.get(args.degradation), **options)

@@ -10,9 +10,8 @@ import h5py
 import keras
 from packaging.version import Version
 
-from keras_recon import presets
 from keras_recon.models import Reconstructor
-from keras_recon.utils.run import Run
+from keras_recon.presets import model_file
 from keras_recon.version import __version__
 
 MEMBERS = ("config.json", "metadata.json", "model.weights.h5")  # sorted
@@ -53,16 +52,7 @@ def load_model(path: str | Path) -> Reconstructor:
     >>> keras_recon.load_model("denoise").image_shape  # of its tiles
     (128, 128, 3)
     """
-    path = Path(path)
-    if str(path) in presets.PRESETS and not path.exists():
-        path = presets.path_of(str(path))
-    path = Run(path).model if path.is_dir() else path
-    if path.suffix != ".keras" or not path.is_file():
-        found = "" if path.exists() else ", where there is nothing"
-        raise ValueError(
-            f"`path` must be a .keras file, the folder of a run, or one of {[*presets.PRESETS]}. "
-            f"Received: path={str(path)!r}{found}"
-        )
+    path = model_file(path)
     newer = ""
     try:
         config, metadata, shapes = _read(path)

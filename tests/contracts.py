@@ -61,9 +61,10 @@ def check_model(model_class: type, config: dict, path):
     for name, value in config.items():
         assert model.get_config()[name] == value, name
     model.save(path / "model.keras")
+    model.save_to_preset(path / "preset")
     loaded, clone = keras.saving.load_model(path / "model.keras"), model.clone()
     assert clone.get_config() == model.get_config()
-    for copy in (loaded, clone):
+    for copy in (loaded, clone, model_class.from_preset(path / "preset")):
         np.testing.assert_allclose(outputs_of(copy, images), outputs, atol=1e-6)
     for policy in POLICIES:
         model = clone if policy == "float32" else model_class.from_config({**config, "dtype": policy})

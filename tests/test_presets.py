@@ -11,7 +11,8 @@ from skimage.metrics import peak_signal_noise_ratio
 from skimage.transform import resize
 
 import keras_recon
-from keras_recon.presets import PRESETS, describe, path_of
+from keras_recon.models import ConvAutoencoder, Reconstructor, RestorationUNet, ViTReconstructor
+from keras_recon.presets import PRESETS, describe, model_file
 
 GOLDEN = Path(__file__).parent / "golden" / "presets.npz"  # of TensorFlow, by the name of the preset
 
@@ -25,7 +26,7 @@ def output_of(model):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_small_and_gives_what_it_gave(name):
-    assert path_of(name).stat().st_size < 3.5e6
+    assert model_file(name).stat().st_size < 3.5e6
     model = keras_recon.load_model(name)
     assert model.count_params() < 1.7e6 and name in describe()
     np.testing.assert_allclose(output_of(model), np.load(GOLDEN)[name], atol=1e-4)
@@ -37,6 +38,24 @@ def test_a_file_or_folder_of_that_name_comes_first(tmp_path, monkeypatch):
     Path("denoise").mkdir()
     model.save("denoise/model.keras")
     assert keras_recon.load_model("denoise").image_shape == (8, 8, 3)
+
+
+def test_from_preset_takes_arguments_and_may_leave_the_weights_out():
+    denoise = Reconstructor.from_preset("denoise", image_shape=(64, 96, 3))
+    assert type(denoise) is RestorationUNet and denoise.image_shape == (64, 96, 3)
+    fresh = RestorationUNet.from_preset("denoise", load_weights=False)
+    assert fresh.filters == denoise.filters
+    assert not np.array_equal(*(keras.ops.convert_to_numpy(m.trainable_variables[0]) for m in (fresh, denoise)))
+    assert {*PRESETS} == {*RestorationUNet.presets, *ViTReconstructor.presets, *ConvAutoencoder.presets}
+
+
+@pytest.mark.parametrize(
+    "preset, expected",
+    [("denoise", "be of a ViTReconstructor.*a RestorationUNet"), ("denoyse", "or one of .*Received: preset='denoyse'")],
+)
+def test_from_preset_says_what_is_wrong(preset, expected):
+    with pytest.raises(ValueError, match=expected):
+        ViTReconstructor.from_preset(preset)
 
 
 def test_denoising_and_enlarging_do_what_they_say():

@@ -38,26 +38,30 @@ CALIBRATION = {"epochs": 2, "steps_per_epoch": 150}  # as many steps as it takes
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A row of the comparison: a finished run's `folder`, or a training `script` by name and its `flags`."""
+    """A row: a finished run's `folder`, a training `script` by name and its `flags`, or a `preset`."""
 
     label: str
     folder: Path | None = None
     script: str | None = None
     flags: tuple[str, ...] = ()
+    preset: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Spec":
-        """From `[label=]folder` or `[label=]script flags`; a ValueError for what is neither."""
+        """From `[label=]folder`, `[label=]script flags` or `[label=]preset:name`; a ValueError for what is neither."""
         label, spec = re.fullmatch(r"(?:([\w.+-]+)=)?(.*)", text, re.DOTALL).groups()
         folder, words = Path(spec), shlex.split(spec)
+        if spec.startswith("preset:"):
+            preset = spec.removeprefix("preset:")
+            return cls(label or preset, preset=preset)
         if words and folder.is_dir():
             if not Run(folder).is_finished:
                 raise ValueError(f"a folder must be a finished run's. Received: SPEC={text!r}")
             return cls(label or folder.resolve().name, folder)
         if not words or words[0] not in SCRIPTS:
             raise ValueError(
-                f"SPEC must be a finished run's folder, or one of {', '.join(SCRIPTS)} and flags of that training "
-                f"script. Received: SPEC={text!r}"
+                f"SPEC must be a finished run's folder, preset:NAME, or one of {', '.join(SCRIPTS)} and flags of that "
+                f"training script. Received: SPEC={text!r}"
             )
         for word in words[1:]:
             start = word.split("=")[0]  # argparse takes a flag by its first letters

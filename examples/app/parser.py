@@ -42,9 +42,10 @@ class Parser(argparse.ArgumentParser):
         return f"; did you mean --{close[0]}? (there is no {flag})" if close else None
 
 
-def is_model(path: Path) -> bool:
-    """Whether it is there, or may be the name of a preset, which `keras_recon.load_model` knows."""
-    return path.exists() or (not path.suffix and path.name == str(path))
+def check_model_path(name: str, path: Path):
+    """End if there is no such file or folder, and it cannot be a preset's name, which `load_model` looks up later."""
+    if not path.exists() and (path.suffix or path.name != str(path)):
+        fail(f"{name} must be a preset, a .keras file or the folder of a run. Received: {path}")
 
 
 def fail(message: object) -> NoReturn:

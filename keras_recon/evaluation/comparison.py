@@ -15,6 +15,7 @@ from keras_recon.evaluation.references import codec_within, degraded_input
 from keras_recon.evaluation.scores import evaluate, means, paired_interval
 from keras_recon.evaluation.systems import System
 from keras_recon.evaluation.verdicts import Curve, Entry, Verdict, verdicts
+from keras_recon.models import Reconstructor
 from keras_recon.saving import load_model
 from keras_recon.utils.run import Run
 
@@ -62,8 +63,9 @@ def compare(
     fitting: Iterable,
     validation: Iterable,
     degradation: Degradation | None = None,
+    models: dict[str, Reconstructor] | None = None,
 ) -> Comparison:
-    """Measure finished runs, PCA, the mean patch, and JPEG and WebP at as many bytes, on the same images.
+    """Measure finished runs, other models, PCA, the mean patch, and JPEG and WebP at as many bytes, on the same images.
 
     All systems see the degraded images, also PCA, which is then the best linear map to the clean ones. JPEG and WebP
     then have no row: they undo nothing.
@@ -76,26 +78,35 @@ def compare(
             cost to the first of them.
         validation: the (degraded, clean) batches that the runs' curves are of.
         degradation: of the runs; each image is degraded by its index, see `degrade`.
+        models: by label, of the same image shape and number of latent values; without a run, they have no curve, and
+            the claims are not about them.
     """
     inputs = degrade(images, degradation)
     batches = [(inputs[i : i + BATCH], images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
     known = [degraded for degraded, _ in islice(iter(fitting), RATE_BATCHES)]
-    trained = {label: System([load_model(run.model) for run in seeds], batches, known) for label, seeds in runs.items()}
+    of_runs = {label: [load_model(run.model) for run in seeds] for label, seeds in runs.items()}
+    of_label = {**of_runs, **{label: [model] for label, model in (models or {}).items()}}
+    _check_latents(of_label)
+    measured = {label: System(seeds, batches, known) for label, seeds in of_label.items()}
+    trained = {label: measured[label] for label in runs}
     # Of PCAs with as many latent values, the one with the largest patches is the best.
-    pca = fit_pca(max((system.model for system in trained.values()), key=lambda model: model.patch_size), fitting)
-    systems = {**trained, "pca": System([pca], batches, known)}
+    pca = fit_pca(max((system.model for system in measured.values()), key=lambda model: model.patch_size), fitting)
+    systems = {**measured, "pca": System([pca], batches, known)}
     references = _references(systems, images, batches, degradation)
     curves = {label: [Curve.of(run) for run in seeds] for label, seeds in runs.items()}
     entries, remarks = _entries(trained, runs, curves)
     reference, interval = systems["pca"].scores["psnr"], partial(paired_interval, groups=groups)
     rows = {label: system.row() for label, system in systems.items()}
-    for label, system in trained.items():
-        rows[label] |= _over(system.scores["psnr"], reference, interval) | _training(runs[label][0], curves[label])
-    rows["pca"] |= {"latent values": math.prod(pca.latent_shape), "compression ratio": pca.compression_ratio}
+    for label, system in measured.items():
+        rows[label] |= _over(system.scores["psnr"], reference, interval)
+        rows[label] |= _training(runs[label][0], curves[label]) if label in runs else {}
+    for label in {*systems} - {*runs}:
+        model = systems[label].model
+        rows[label] |= {"latent values": math.prod(model.latent_shape), "compression ratio": model.compression_ratio}
     rows["mean"] = evaluate(mean_patch(pca), batches, pca.patch_size)
     reconstruct = {
         **{r.name: r.reconstruct for r in references if r.reconstruct},
-        **{label: systems[label].model for label in ("pca", *trained)},
+        **{label: systems[label].model for label in ("pca", *measured)},
     }
     # At random: evenly spread over a grid, they could all be the corners of photos.
     chosen = np.sort(np.random.default_rng(0).choice(len(images), min(PICTURES, len(images)), replace=False))
@@ -117,6 +128,14 @@ def compare(
         pictures={"original": images[chosen], **outputs},
         picture_psnr={name: ops.convert_to_numpy(metrics.psnr(images[chosen], o)) for name, o in outputs.items()},
     )
+
+
+def _check_latents(models):
+    """Refuse models, lists by label, that keep different numbers of values."""
+    counts = {label: math.prod(of_label[0].latent_shape) for label, of_label in models.items()}
+    if len(set(counts.values())) > 1:
+        received = ", ".join(f"{label} {count}" for label, count in counts.items())
+        raise ValueError(f"all models must have one number of latent values. Received: {received}")
 
 
 def _references(systems, images, batches, degradation):

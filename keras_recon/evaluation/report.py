@@ -160,7 +160,7 @@ def _settings(runs):
     for settings in of_run.values():
         for name in ("seed", "run_name", "saved_models", "logs"):
             del settings[name]
-    first = next(iter(of_run.values()))
+    first = next(iter(of_run.values()), {})
     shared = {k: v for k, v in first.items() if all(k in other and other[k] == v for other in of_run.values())}
     own = {label: {k: v for k, v in s.items() if k not in shared and v is not None} for label, s in of_run.items()}
     return {"all runs": shared, **own}

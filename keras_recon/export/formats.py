@@ -30,7 +30,7 @@ def export_model(
     which is `serving_default` too, takes and gives float images (batch, *image_shape) in [0, 1]; `encode` gives latents
     (batch, *latent_shape), and `decode` takes them, where latents alone are an image; `reconstruct_uint8` and
     `reconstruct_bytes` take whole photos, see `keras_recon.export.signatures.photo_signatures`; masked models have
-    neither, and so have those that enlarge.
+    neither.
 
     `onnx` and `litert` are `serve`, with any batch size, for ONNX Runtime and LiteRT. They need the packages of the
     extra `export` and the TensorFlow backend; onnx needs a float32 model, and fails on keras-hub's ViT.
@@ -103,10 +103,10 @@ def _write_savedmodel(model, path):
         archive.add_endpoint("encode", lambda images: model.encode(images, training=False), [images])
     if model.decodes_latents:
         archive.add_endpoint("decode", lambda latents: model.decode(latents, training=False), [latents])
-    if not model.is_masked and model.upscale == 1:  # see `keras_recon.inference.reconstruct.check_model`
+    if not model.is_masked:  # see `keras_recon.inference.reconstruct.check_model`
         from keras_recon.export.signatures import photo_signatures
 
-        for name, function in photo_signatures(serve, model.image_shape).items():
+        for name, function in photo_signatures(serve, model.image_shape, model.upscale).items():
             archive.add_endpoint(name, function)
     archive.write_out(path, verbose=False)
 

@@ -9,26 +9,28 @@ from keras_recon.inference.reconstruct import tile_overlaps
 from keras_recon.inference.tiles import Axis
 
 
-def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int]) -> dict[str, Callable]:
+def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int], upscale: int = 1) -> dict[str, Callable]:
     """TensorFlow functions, traced, that take photos of any size through `reconstruct`.
 
-    `reconstruct_uint8`: uint8 (batch, height, width, channels) to the same, of any size from 1x1 on, by the tiles
-    of `keras_recon.reconstruct`. All of them are in memory at once: in float32 some 7 bytes for each byte of the
-    photos, a few times over, and what the network needs. Send photos of many megapixels one by one.
+    `reconstruct_uint8`: uint8 (batch, height, width, channels) to the same, `upscale` times as high and wide, of any
+    size from 1x1 on, by the tiles of `keras_recon.reconstruct`. All of them are in memory at once: in float32 some 7
+    bytes for each byte of the photos, a few times over, and what the network needs. Send photos of many megapixels one
+    by one.
 
     `reconstruct_bytes`, for 1, 3 or 4 channels: strings (batch,), JPEG or PNG files of any sizes, to PNG files as
     `image_bytes`, one after the other. As in training, what is transparent is shown over white unless there are 4
     channels; unlike there, TensorFlow does not know the EXIF orientation, so such photos stay as they lie in the file.
 
     Args:
-        reconstruct: a `tf.function` of float images (tiles, *image_shape) in [0, 1] to the same.
+        reconstruct: a `tf.function` of float images (tiles, *image_shape) in [0, 1] to the same, or to larger ones.
         image_shape: (height, width, channels) of a tile.
+        upscale: how many times as high and wide as a tile what `reconstruct` makes of it is.
     """
     channels = image_shape[-1]
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, channels), tf.uint8, "images")], autograph=False)
     def reconstruct_uint8(images):
-        photos = reconstruct_tiles(reconstruct, images, image_shape)
+        photos = reconstruct_tiles(reconstruct, images, image_shape, upscale)
         return tf.cast(tf.round(tf.clip_by_value(photos, 0.0, 1.0) * 255.0), tf.uint8)
 
     def reconstruct_file(data):
@@ -48,33 +50,41 @@ def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int]) -
     return signatures
 
 
-def reconstruct_tiles(reconstruct: Callable, photos: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+def reconstruct_tiles(
+    reconstruct: Callable, photos: tf.Tensor, image_shape: tuple[int, int, int], upscale: int
+) -> tf.Tensor:
     """uint8 photos (batch, height, width, channels) through `reconstruct`, as `keras_recon.reconstruct`, to float."""
     overlaps = tile_overlaps(image_shape[:2], None)
     # Three tiles: the last one's weights rise at its start, the first one's fall at its end.
     axes = [Axis(3 * tile - 2 * overlap, tile, overlap) for tile, overlap in zip(image_shape, overlaps)]
-    height, width = tf.unstack(tf.shape(photos)[1:3])
-    (down, row_weights), (across, column_weights) = (_cut(*pair) for pair in zip((height, width), axes))
+    sizes = tf.unstack(tf.shape(photos)[1:3])
+    down, across = (_cut(*pair) for pair in zip(sizes, axes))
     tiles = tf.gather(tf.gather(photos, down, axis=1), across, axis=3)
     tiles = tf.transpose(tiles, (0, 1, 3, 2, 4, 5))  # (batch, rows, columns, *image_shape)
-    grid = tf.shape(tiles)
-    tiles = tf.cast(tf.reshape(tiles, (-1, *image_shape)), tf.float32) / 255.0
-    tiles = tf.reshape(reconstruct(tiles), grid)
+    grid = tf.shape(tiles)[:3]
+    tiles = reconstruct(tf.cast(tf.reshape(tiles, (-1, *image_shape)), tf.float32) / 255.0)
+    tiles = tf.reshape(tiles, tf.concat([grid, tf.shape(tiles)[1:]], axis=0))
+    rows, columns = (axis.scaled(upscale) for axis in axes)
+    row_weights, column_weights = _weights(grid[1], rows), _weights(grid[2], columns)
     tiles *= row_weights[:, None, :, None, None] * column_weights[:, None, :, None]
     tiles = tf.transpose(tiles, (0, 5, 1, 3, 2, 4))
-    strips = tf.signal.overlap_and_add(tiles, axes[1].stride)  # (batch, channels, rows, tile height, width or more)
-    photos = tf.signal.overlap_and_add(tf.transpose(strips, (0, 1, 4, 2, 3)), axes[0].stride)
-    return tf.transpose(photos, (0, 3, 2, 1))[:, :height, :width]
+    strips = tf.signal.overlap_and_add(tiles, columns.stride)  # (batch, channels, rows, tile height, width or more)
+    photos = tf.signal.overlap_and_add(tf.transpose(strips, (0, 1, 4, 2, 3)), rows.stride)
+    return tf.transpose(photos, (0, 3, 2, 1))[:, : upscale * sizes[0], : upscale * sizes[1]]
 
 
 def _cut(length: tf.Tensor, axis: Axis):
-    """`Axis.pixels` of each tile and `Axis.weights`, (tiles, tile), for a length that is a tensor."""
+    """`Axis.pixels` of each tile, (tiles, tile), for a length that is a tensor."""
     count = tf.maximum(1, -((axis.overlap - length) // axis.stride))
+    pixels = (tf.range(count)[:, None] * axis.stride + tf.range(axis.tile)) % (2 * length)
+    return tf.minimum(pixels, 2 * length - 1 - pixels)
+
+
+def _weights(count: tf.Tensor, axis: Axis):
+    """`Axis.weights`, (tiles, tile), for a number of tiles that is a tensor."""
     index = tf.range(count)[:, None]
-    pixels = (index * axis.stride + tf.range(axis.tile)) % (2 * length)
     rising, _, falling = axis.weights()[::-1]
-    weights = tf.where(index == 0, 1.0, rising) * tf.where(index == count - 1, 1.0, falling)
-    return tf.minimum(pixels, 2 * length - 1 - pixels), weights
+    return tf.where(index == 0, 1.0, rising) * tf.where(index == count - 1, 1.0, falling)
 
 
 def decode_file(data: tf.Tensor, channels: int) -> tf.Tensor:

@@ -23,7 +23,7 @@ class PhotoProtocol:
     Args:
         degradation: `degradation(image, rng)` of float images, which the model gets in place of the photo; or None.
         seed: of the degradation, together with the photo's name.
-        overlap, batch_size: see `keras_recon.reconstruct`.
+        overlap, batch_size, strength: see `keras_recon.reconstruct`.
         quantize: whether the output is measured in the bits of the photo, as a file has it, not in float32.
         color_space, border: see `photo_scores`.
 
@@ -41,6 +41,7 @@ class PhotoProtocol:
     seed: int = 0
     overlap: int | None = None
     batch_size: int = 64
+    strength: float = 1.0
     quantize: bool = True
     color_space: str = "rgb"
     border: int = 0
@@ -50,7 +51,7 @@ class PhotoProtocol:
         inputs = photo if self.quantize and not self.degradation else to_float(photo)
         if self.degradation:
             inputs = self.degradation(inputs, np.random.default_rng((self.seed, zlib.crc32(name.encode()))))
-        output = reconstruct(model, inputs, self.overlap, self.batch_size, progress)
+        output = reconstruct(model, inputs, self.overlap, self.batch_size, progress, self.strength)
         return in_bits_of(photo, output) if self.quantize else output
 
     def scores(self, reference: np.ndarray, output: np.ndarray) -> dict[str, float]:
@@ -75,6 +76,7 @@ class PhotoProtocol:
             "tile": model.image_shape[:2],
             "overlap": tile_overlaps(model.image_shape[:2], self.overlap),
             "batch_size": self.batch_size,
+            "strength": self.strength,
             "backend": backend,
             "device": str(model.weights[0].value.device),
             "versions": {"keras_recon": __version__, **versions},

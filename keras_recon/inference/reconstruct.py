@@ -14,6 +14,7 @@ def reconstruct(
     overlap: int | None = None,
     batch_size: int = 64,
     progress: Callable[[int, int], object] | None = None,
+    strength: float = 1.0,
 ) -> np.ndarray:
     """The model's reconstruction of a whole image of any size, without seams.
 
@@ -31,6 +32,8 @@ def reconstruct(
             power of two, so that the model is traced for few sizes.
         progress: is called with the tiles done and all tiles, after every batch; for each channel anew where a model
             of 1 channel sees several.
+        strength: of the change, from 0 to 1: this share of the output and the rest of the image. For models that do not
+            enlarge.
 
     Returns:
         An array of the image's dtype and shape, `model.upscale` times as high and wide; floats are in [0, 1].
@@ -48,9 +51,11 @@ def reconstruct(
     check(image, channels)
     if channels == 1 < image.shape[2]:
         planes = np.split(image, image.shape[2], axis=2)
-        return np.concatenate([reconstruct(model, plane, overlap, batch_size, progress) for plane in planes], axis=2)
+        options = (overlap, batch_size, progress, strength)
+        return np.concatenate([reconstruct(model, plane, *options) for plane in planes], axis=2)
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    check_strength(model, strength)
     sizes = zip(image.shape[:2], model.image_shape[:2], tile_overlaps(model.image_shape[:2], overlap))
     rows, columns = (Axis(*size) for size in sizes)
     total = rows.count * columns.count
@@ -62,7 +67,8 @@ def reconstruct(
             count = min(batch_size, total - start)
             batch = np.zeros((batch_size, *model.image_shape), "float32")  # gray repeats itself by broadcasting
             batch[:count] = to_float(np.stack([*islice(tiles, count)]))
-            yield from model.predict_on_batch(batch)[:count]
+            changed = model.predict_on_batch(batch)[:count]
+            yield from changed if strength == 1 else strength * changed + (1 - strength) * batch[:count].clip(0, 1)
             if progress:
                 progress(start + count, total)
 
@@ -83,6 +89,13 @@ def check_model(model: Reconstructor):
             "`model` must see whole tiles: those of a masked model would show each other what they hide. "
             "Received: a masked model"
         )
+
+
+def check_strength(model: Reconstructor, strength: float):
+    """Refuse a strength that is none, or that a model cannot have whose output is larger than its input."""
+    if not 0 <= strength <= 1 or strength < 1 < model.upscale:
+        expected = "be 1 for a model that enlarges" if model.upscale > 1 else "be from 0 to 1"
+        raise ValueError(f"`strength` must {expected}. Received: strength={strength}")
 
 
 def check(image: np.ndarray, channels: int):

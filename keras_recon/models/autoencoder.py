@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_recon.layers import ConvDecoder, ConvEncoder
 from keras_recon.models.reconstructor import Reconstructor, centered
+from keras_recon.presets import PRESETS
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -46,6 +47,7 @@ class ConvAutoencoder(Reconstructor):
     """
 
     fully_convolutional = True
+    presets: typing.ClassVar = {"autoencoder": PRESETS["autoencoder"]}
     variants: typing.ClassVar = {
         "micro": {"filters": (16, 64, 160), "num_blocks": 1},
         "small": {"filters": (64, 128, 256), "num_blocks": 2},

@@ -1,4 +1,6 @@
 import math
+import typing
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +17,7 @@ from keras_recon.models.backbones import (
     reshape_backbone,
 )
 from keras_recon.models.reconstructor import Reconstructor
+from keras_recon.utils.run import MODEL_FILE
 
 DECODERS = ("linear", "transformer", "conv")
 
@@ -58,6 +61,8 @@ class PretrainedViTReconstructor(Reconstructor):
     >>> model.predict(np.random.rand(2, 32, 32, 3), verbose=0).shape
     (2, 32, 32, 3)
     """
+
+    presets: typing.ClassVar = {}
 
     def __init__(
         self,
@@ -133,7 +138,8 @@ class PretrainedViTReconstructor(Reconstructor):
         """A reconstructor on the backbone of a preset, with the normalisation of its inputs.
 
         Args:
-            preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
+            preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout;
+                or a folder that `save_to_preset` or a training run saved, for the whole model.
             image_shape: (height, width, channels); the preset's if None. Position embeddings are resized to another
                 size; the patch embedding, the mean and the std are fitted to another number of channels, see
                 `keras_recon.models.backbones`.
@@ -141,6 +147,10 @@ class PretrainedViTReconstructor(Reconstructor):
             dtype: dtype policy; the global one if None.
             **kwargs: arguments of the constructor.
         """
+        if (Path(preset) / MODEL_FILE).exists():
+            given = {"image_shape": image_shape, "dtype": dtype}
+            given = {name: value for name, value in given.items() if value is not None}
+            return super().from_preset(preset, load_weights, **given, **kwargs)
         backbone = load_backbone(preset, load_weights, dtype)
         image_shape = tuple(image_shape or backbone.image_shape)
         mean, std = (adapt_channels(np.array(values), image_shape[-1]) for values in load_mean_std(preset))

@@ -1,8 +1,11 @@
+import typing
+
 import keras
 from keras import ops
 
 from keras_recon.layers import ConvDecoder, ConvEncoder
 from keras_recon.models.reconstructor import Reconstructor, centered, in_range
+from keras_recon.presets import PRESETS
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -39,6 +42,7 @@ class RestorationUNet(Reconstructor):
     fully_convolutional = True
     has_latents = False
     decodes_latents = False
+    presets: typing.ClassVar = {name: PRESETS[name] for name in ("denoise", "deblock", "upscale2")}
 
     def __init__(
         self,

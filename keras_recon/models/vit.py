@@ -4,6 +4,7 @@ import keras
 
 from keras_recon.layers import Transformer, TransformerDecoder
 from keras_recon.models.masked import MaskedReconstructor
+from keras_recon.presets import PRESETS
 
 # From "tiny" on, those of "Training data-efficient image transformers" (Touvron et al., 2021) and of ViT.
 ENCODERS = {
@@ -61,6 +62,7 @@ class ViTReconstructor(MaskedReconstructor):
     (16, 32, 32, 3)
     """
 
+    presets: typing.ClassVar = {"vit": PRESETS["vit"]}
     variants: typing.ClassVar = {
         name: {**sizes, **{f"decoder_{size}": value for size, value in DECODERS[name].items()}}
         for name, sizes in ENCODERS.items()

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from keras_recon.utils.run import Run
+
 # What each makes of an image, by its name.
 PRESETS = {
     "denoise": "removes colour noise of an unknown strength, sigma 0 to 50 of 255",
@@ -23,6 +25,24 @@ def describe() -> str:
     return "\n".join(f"{name:<12} {text}" for name, text in PRESETS.items())
 
 
-def path_of(name: str) -> Path:
-    """The file of a preset, which `keras_recon.load_model` takes by its name."""
-    return Path(__file__).with_name(f"{name}.keras")
+def model_file(source: str | Path, argument: str = "path") -> Path:
+    """The `.keras` file of a preset's name, of a run's folder, or itself; a file or folder comes before a preset.
+
+    A ValueError names the argument if `source` is none of them.
+
+    Example:
+
+    >>> keras_recon.presets.model_file("denoise").name
+    'denoise.keras'
+    """
+    path = Path(source)
+    if str(source) in PRESETS and not path.exists():
+        return Path(__file__).with_name(f"{source}.keras")
+    file = Run(path).model if path.is_dir() else path
+    if file.suffix != ".keras" or not file.is_file():
+        found = "" if file.exists() else ", where there is nothing"
+        raise ValueError(
+            f"`{argument}` must be a .keras file, the folder of a run, or one of {[*PRESETS]}. "
+            f"Received: {argument}={str(file)!r}{found}"
+        )
+    return file

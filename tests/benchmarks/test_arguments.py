@@ -37,7 +37,7 @@ REFUSED = [
     (inference_speed, [HERE, "--batches", "-1"], "at least 1. Received: -1"),
     (inference_speed, [HERE], "RUN must be a finished run's folder"),
     (denoising, [HERE, "--methods", "dncnn"], "'bm3d'"),
-    (denoising, [HERE, "--methods", "--model", "none.keras"], "Received: none.keras"),
+    (denoising, [HERE, "--methods", "--model", "none.keras"], "Received: path='none.keras'"),
     (denoising, [HERE, "--methods"], "Found no image"),
     (denoising, [HERE, "--methods", "--sigma", "-1"], "`sigma` must be"),
     (inpainting, ["sample", "--model", "none.keras"], "Received: none.keras"),

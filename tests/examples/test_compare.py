@@ -168,6 +168,40 @@ def test_a_denoising_run_and_its_comparison(tmp_path):
     assert content["protocol"]["degradation"] == report["protocol"]["degradation"] == "noise:25"
 
 
+@pytest.fixture
+def photo_folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(skimage.data.coffee()[:128, :192]).save(tmp_path / "photos" / "coffee.png")
+    return tmp_path / "photos"
+
+
+def test_presets_are_rows(tmp_path, photo_folder, capfd):
+    arguments = [*where(tmp_path), "--eval", str(photo_folder), "--stride", "64"]
+    compare.main(["preset:vit", "conv=preset:autoencoder", *arguments])
+    content = json.loads((tmp_path / "models" / "comparison" / "comparison.json").read_text())
+    rows = content["rows"]
+    assert list(rows) == ["vit", "conv", "pca", "mean", "jpeg", "webp"] and content["verdicts"] == []
+    assert rows["vit"]["latent values"] == rows["pca"]["latent values"] == 768
+    assert rows["vit"]["psnr"] > rows["pca"]["psnr"] and "steps" not in rows["vit"]
+    assert content["protocol"]["presets"].startswith("vit, conv: trained on other photos")
+    assert "vit" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "specs, message",
+    [
+        (["preset:vim"], "or one of ['denoise'"),
+        (["preset:upscale2"], "must not enlarge, to be compared. Received: the preset upscale2"),
+        (["preset:vit", "--image-size", "32"], "must be (64, 64, 3)"),
+        (["preset:vit", "preset:denoise"], "one number of latent values. Received: vit 768, denoise 12288"),
+    ],
+)
+def test_presets_that_do_not_fit_are_refused(tmp_path, photo_folder, capsys, specs, message):
+    with pytest.raises(SystemExit) as exit_:
+        compare.main([*specs, *where(tmp_path), "--eval", str(photo_folder)])
+    assert exit_.value.code == 2 and message in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_budget_of_minutes(tmp_path):
     minutes = ["--image-size", "16", "--batch-size", "4", "--epochs", "3", "--name", "small", "--minutes", "0.75"]

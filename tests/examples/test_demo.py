@@ -21,6 +21,7 @@ from models.test_vit import TINY
 from PIL import Image
 
 from keras_recon.models import ViTReconstructor
+from keras_recon.presets import PRESETS
 
 
 def refusal(capsys, function, *arguments):
@@ -36,10 +37,8 @@ def test_mistakes_are_said_at_once(tmp_path, capsys):
     assert text == "error: --max-seconds must be above 0. Received: 0.0"
 
 
-def test_it_needs_a_model_and_a_free_port(tmp_path, capsys, model):
+def test_it_needs_a_free_port(tmp_path, capsys, model):
     pytest.importorskip("gradio", reason="in the extra `demo`")
-    text = refusal(capsys, demo.main, "--saved-models", tmp_path)
-    assert text == f"error: --saved-models must hold a run with its model. Received: {tmp_path}"
     model.save(tmp_path / "model.keras")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -211,6 +210,25 @@ def test_a_photo_that_takes_too_long_is_given_up(tmp_path, model):
     (function,) = (f.fn for f in page.fns.values() if f.api_name == "reconstruct")
     with pytest.raises(gradio.Error, match="takes more than 1e-06 seconds"):
         function(str(tmp_path / "photo.png"), "tiny", "")
+
+
+def test_it_opens_with_a_preset_and_a_photo_and_has_the_runs_too(tmp_path, model):
+    pytest.importorskip("gradio", reason="in the extra `demo`")
+    (tmp_path / "mine").mkdir()
+    model.save(tmp_path / "mine" / "model.keras")
+    models = demo.find_models(tmp_path)
+    assert [*models] == [*PRESETS, "mine"]
+    page = demo.build(models, max_megapixels=1, max_seconds=60)
+    functions = {f.targets[0][1]: f.fn for f in page.fns.values()}
+    photo, (given, restored), errors, figures = functions["load"]()
+    assert photo.shape == given.shape == restored.shape == errors.shape
+    noise, left = (np.abs(image.astype(int) - photo).mean() for image in (given, restored))
+    assert noise > 10 and left < noise / 2 and "latent" not in figures
+    _, degradation = functions["change"]("deblock")
+    assert degradation == "jpeg:10"
+    Image.fromarray(photo[:60, :90]).save(tmp_path / "photo.png")
+    (small, large), errors, figures = functions["click"](str(tmp_path / "photo.png"), "upscale2", "")
+    assert small.shape == large.shape == (120, 180, 3) and errors is None and "180x120" in figures
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from Linux's /proc")

@@ -13,9 +13,9 @@ from keras_recon.inference import reconstruct
 tf = pytest.importorskip("tensorflow", reason="the signatures are TensorFlow's")
 
 
-def signatures(image_shape, function=lambda tiles: tiles):
+def signatures(image_shape, function=lambda tiles: tiles, upscale=1):
     spec = tf.TensorSpec((None, *image_shape), tf.float32)
-    return photo_signatures(tf.function(function, input_signature=[spec]), image_shape)
+    return photo_signatures(tf.function(function, input_signature=[spec]), image_shape, upscale)
 
 
 @pytest.mark.parametrize("image_shape", [(16, 16, 3), (12, 5, 1), (3, 2, 2)])
@@ -44,6 +44,27 @@ def test_photos_become_what_they_become_without_tensorflow(size):
     photo = (random_images(1, *size, 3)[0] * 255).astype("uint8")
     served = signatures(Darker.image_shape, Darker().predict_on_batch)["reconstruct_uint8"](photo[None])[0]
     np.testing.assert_allclose(served, reconstruct(Darker(), photo).astype(int), atol=1)
+
+
+class Larger(Darker):
+    """The same, three times as high and wide."""
+
+    upscale = 3
+
+    def predict_on_batch(self, tiles):
+        return np.repeat(np.repeat(super().predict_on_batch(tiles), 3, axis=1), 3, axis=2)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 12), (40, 5)])
+def test_photos_become_larger(size):
+    photo = (random_images(1, *size, 3)[0] * 255).astype("uint8")
+
+    def enlarge(tiles):
+        return tf.repeat(tf.repeat(Darker().predict_on_batch(tiles), 3, axis=1), 3, axis=2)
+
+    served = signatures(Larger.image_shape, enlarge, upscale=3)["reconstruct_uint8"](photo[None])[0]
+    assert served.shape == (3 * size[0], 3 * size[1], 3)
+    np.testing.assert_allclose(served, reconstruct(Larger(), photo).astype(int), atol=1)
 
 
 def file(picture, format, **options):

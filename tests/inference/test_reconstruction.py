@@ -50,6 +50,26 @@ def test_an_enlarging_model_gives_a_larger_photo():
     np.testing.assert_array_equal(reconstruct(model, photo), photo.repeat(2, axis=0).repeat(2, axis=1))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strength_is_a_share_of_the_change(channels):
+    image = np.random.default_rng(0).normal(0.5, 0.4, (20, 20, 3)).astype("float32")
+    model = LinearReconstructor((16, 16, channels), patch_size=4, latent_dim=2)
+    model.adapt(random_images(40, 16, 16, channels))
+    changed, whole = reconstruct(model, image), np.clip(image, 0, 1)
+    for strength in (0.0, 0.25, 1.0):
+        output = reconstruct(model, image, strength=strength)
+        np.testing.assert_allclose(output, strength * changed + (1 - strength) * whole, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "upscale, strength, expected", [(1, 1.5, "from 0 to 1"), (1, -0.1, "from 0"), (2, 0.5, "be 1")]
+)
+def test_a_strength_that_is_none_is_refused(upscale, strength, expected):
+    model = RestorationUNet((16, 16, 3), filters=(6,), num_blocks=1, upscale=upscale)
+    with pytest.raises(ValueError, match=f"`strength` must .*{expected}.* Received: strength={strength}"):
+        reconstruct(model, np.zeros((20, 20, 3), "uint8"), strength=strength)
+
+
 def test_tiles_leave_no_seams():
     """Against one pass over the whole photo: what the zeros around a tile change fades out towards its middle."""
     crops = to_float(skimage.data.cat()[:288, :448]).reshape(9, 32, 14, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
