@@ -2,7 +2,10 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
+
+from keras_recon.export.parity import LOADERS
 
 POLICIES = ["float32", "mixed_bfloat16", "mixed_float16"]
 if keras.backend.backend() == "jax":
@@ -76,6 +79,69 @@ def check_model(model_class: type, config: dict, path):
         if model.trainable_variables:
             check_training(model, images)
         assert np.isfinite(outputs_of(model, images)).all()
+
+
+@keras.saving.register_keras_serializable("contracts")
+class Around(keras.Model):
+    """A user's subclass with a model inside."""
+
+    def __init__(self, inner: keras.Model, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+        self.pool = keras.layers.GlobalAveragePooling2D()
+
+    def call(self, images, training=None):
+        return self.pool(self.inner(images, training=training))
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "inner": keras.saving.deserialize_keras_object(config["inner"])})
+
+    def get_config(self):
+        return {**super().get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}
+
+
+def check_composition(model: keras.Model, path):
+    """In functional, sequential and subclassed models, whole or by `encode` and `decode`: each trains, saves, loads."""
+    images = keras.Input(model.image_shape)
+    pool = keras.layers.GlobalAveragePooling2D()
+    models = {
+        "functional": keras.Model(images, pool(model(images))),
+        "sequential": keras.Sequential([keras.Input(model.image_shape), model, pool]),
+        "subclass": Around(model),
+    }
+    if model.has_latents:
+        models["trunk"] = keras.Model(images, keras.layers.Dense(2)(pool(model.encode(images))))
+    if model.decodes_latents:
+        latents = keras.Input(model.latent_shape)
+        models["decoder"] = keras.Model(latents, pool(model.decode(latents)))
+    for name, composed in models.items():
+        inputs = random_images(2, *(model.latent_shape if name == "decoder" else model.image_shape))
+        outputs = outputs_of(composed, inputs)
+        composed.compile("sgd", "mse", run_eagerly=True)
+        if composed.trainable_variables:
+            composed.fit(inputs, outputs + 0.1, verbose=0)
+            assert not np.array_equal(outputs_of(composed, inputs), outputs), name
+        composed.save(path / f"{name}.keras")
+        loaded = keras.saving.load_model(path / f"{name}.keras")
+        np.testing.assert_array_equal(outputs_of(loaded, inputs), outputs_of(composed, inputs), err_msg=name)
+
+
+def check_export(model: keras.Model, format: str, path):
+    """`export` of a model that was never called answers as it does, or names the backend that can write the format."""
+    if keras.backend.backend() not in {"tf_saved_model": ("tensorflow", "jax")}.get(format, ("tensorflow",)):
+        with pytest.raises(RuntimeError, match=f"{format} cannot be exported from .* under KERAS_BACKEND=tensorflow"):
+            model.export(path / "model", format=format)
+        return
+    pytest.importorskip("tensorflow", reason="writes and runs what is exported")
+    loader = {"tf_saved_model": "savedmodel"}.get(format, format)
+    file = path / {"onnx": "model.onnx", "litert": "model.tflite"}.get(format, "model")
+    for package in {"onnx": ["tf2onnx", "onnxruntime"], "litert": ["ai_edge_litert"]}.get(format, []):
+        pytest.importorskip(package, reason="in the extra `export`")
+    model.export(file, format=format, verbose=False)
+    run = LOADERS[loader](file)
+    for images in (random_images(3, *model.image_shape), random_images(1, *model.image_shape, seed=1)):
+        np.testing.assert_allclose(run(images), outputs_of(model, images), atol=1e-5)
 
 
 def check_training(model, images, targets=None):

@@ -10,6 +10,7 @@ from keras_recon import models
 from keras_recon.training.options import option
 
 LINEAR_PATH = "linear autoencoder beside the network, fitted by PCA before the training"
+REFINER = "channels of the convolutions on the image at the end, 0 for none (beside a linear path: 32)"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ViTConfig(RunConfig):
     drop_path_rate: float = option(0.0, "stochastic depth of the last block, from 0 to below 1")
     position_embedding: str = option("learned", "learned or sincos", choices=("learned", "sincos"))
     linear_path: bool = option(True, LINEAR_PATH)
+    refiner_filters: int | None = option(None, REFINER)
 
     def build_model(self) -> models.ViTReconstructor:
         return models.ViTReconstructor.from_variant(**self.model_options())
@@ -70,6 +72,7 @@ class AutoencoderConfig(RunConfig):
     skips: bool = option(False, "U-Net skips around the bottleneck, for restoration")
     kl_weight: float = option(0.0, "weight of the KL divergence of a variational bottleneck; 0 for none")
     linear_path: bool = option(True, LINEAR_PATH)
+    refiner_filters: int | None = option(None, REFINER)
 
     def model_options(self) -> dict:
         options = {**super().model_options(), "seed": self.seed}
@@ -127,6 +130,7 @@ class PretrainedConfig(RunConfig):
     decoder_hidden_dim: int = option(256, "width of the decoder")
     decoder_mlp_dim: int = option(512, "MLP width of the decoder")
     linear_path: bool = option(True, LINEAR_PATH)
+    refiner_filters: int | None = option(None, REFINER)
 
     def model_options(self) -> dict:
         options = super().model_options()

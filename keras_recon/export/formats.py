@@ -1,7 +1,7 @@
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_recon.export.parity import certify
 from keras_recon.models import Reconstructor
+from keras_recon.models.exportable import check_backend
 from keras_recon.utils.files import replacing, write_json
 from keras_recon.utils.run import MODEL_FILE
 
@@ -33,7 +34,7 @@ def export_model(
     neither.
 
     `onnx` and `litert` are `serve`, with any batch size, for ONNX Runtime and LiteRT. They need the packages of the
-    extra `export` and the TensorFlow backend; onnx needs a float32 model, and fails on keras-hub's ViT.
+    extra `export` and the TensorFlow backend; onnx needs a float32 model.
 
     Every file is loaded again and compared with `model` on `images`, see `keras_recon.export.parity.certify`. If one of
     them differs too much, nothing is written. Formats of earlier exports to the folder stay, with their rows.
@@ -63,11 +64,7 @@ def export_model(
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"`formats` must be some of {list(FORMATS)}. Received: {name!r}")
-        if keras.backend.backend() not in FORMATS[name].backends:
-            raise RuntimeError(
-                f"{name} cannot be exported from the {keras.backend.backend()} backend; save a .keras file, then load "
-                "and export it under KERAS_BACKEND=tensorflow"
-            )
+        check_backend(FORMATS[name].keras_name)
         missing = [package for package in FORMATS[name].packages if find_spec(package) is None]
         if missing:
             raise ImportError(f'{name} needs {", ".join(missing)}, of the extra `export`: pip install -e ".[export]"')
@@ -93,7 +90,7 @@ def _write_keras(model, path):
 
 
 def _write_savedmodel(model, path):
-    images = _images_spec(model)
+    images = keras.InputSpec(shape=(None, *model.image_shape), dtype="float32", name="images")
     latents = keras.InputSpec(shape=(None, *model.latent_shape), dtype="float32", name="latents")
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -111,44 +108,22 @@ def _write_savedmodel(model, path):
     archive.write_out(path, verbose=False)
 
 
-def _write_onnx(model, path):
-    from tf2onnx.handler import tf_op
-
-    @tf_op("Erfc")  # of TensorFlow's exact GELU; tf2onnx knows its complement only
-    class Erfc:
-        @classmethod
-        def version_9(cls, graph, node, **kwargs):
-            one = graph.make_const(f"{node.name}_one", np.array(1, "float32"))
-            negative = graph.make_node("Neg", node.input)
-            erf = graph.make_node("Erf", negative.output)
-            node.type = "Add"
-            graph.replace_inputs(node, [one.output[0], erf.output[0]])
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # Keras asks for np.object, for tf2onnx
-        model.export(path, format="onnx", verbose=False, input_signature=[_images_spec(model)])
-
-
-def _write_litert(model, path):
-    model.export(path, format="litert", verbose=False, input_signature=[_images_spec(model)])
-
-
-def _images_spec(model):
-    return keras.InputSpec(shape=(None, *model.image_shape), dtype="float32", name="images")
+def _write_with_keras(model, path, format):
+    model.export(path, format=format, verbose=False)
 
 
 class Format(NamedTuple):
-    """The file of a format, the backends that can write it, the function that does, and what it needs of an extra."""
+    """The file of a format, what Keras calls it, the function that writes it, and what it needs of an extra."""
 
     file: str
-    backends: tuple[str, ...]
+    keras_name: str
     write: Callable[[Reconstructor, str], None]
     packages: tuple[str, ...] = ()
 
 
 FORMATS = {
-    "keras": Format(MODEL_FILE, ("tensorflow", "jax", "torch"), _write_keras),
-    "savedmodel": Format("savedmodel", ("tensorflow", "jax"), _write_savedmodel),
-    "onnx": Format("model.onnx", ("tensorflow",), _write_onnx, ("tf2onnx", "onnxruntime")),
-    "litert": Format("model.tflite", ("tensorflow",), _write_litert, ("ai_edge_litert",)),
+    "keras": Format(MODEL_FILE, "keras", _write_keras),
+    "savedmodel": Format("savedmodel", "tf_saved_model", _write_savedmodel),
+    "onnx": Format("model.onnx", "onnx", partial(_write_with_keras, format="onnx"), ("tf2onnx", "onnxruntime")),
+    "litert": Format("model.tflite", "litert", partial(_write_with_keras, format="litert"), ("ai_edge_litert",)),
 }

@@ -3,6 +3,7 @@ from keras_recon.layers.conv_pyramid import ConvDecoder, ConvEncoder
 from keras_recon.layers.decoders import LinearDecoder, TransformerDecoder
 from keras_recon.layers.linear_autoencoder import LinearAutoencoder
 from keras_recon.layers.mask_token import MaskToken
+from keras_recon.layers.pixel_refiner import PixelRefiner
 from keras_recon.layers.positions import LocalAttention, PositionEmbedding
 from keras_recon.layers.transformer import MultiHeadSelfAttention, Transformer, TransformerBlock
 
@@ -15,6 +16,7 @@ __all__ = [
     "LocalAttention",
     "MaskToken",
     "MultiHeadSelfAttention",
+    "PixelRefiner",
     "PositionEmbedding",
     "ResidualBlock",
     "Transformer",

@@ -49,16 +49,19 @@ class LinearAutoencoder(keras.layers.Layer):
         self.decoder = weight(shape=(self.latent_dim, values), initializer=orthogonal, name="decoder")
 
     def encode(self, patches):
-        return ops.matmul(patches - self.input_mean, self.encoder)  # (..., latent_dim)
+        """Latents (..., latent_dim) of patches (..., values)."""
+        return self(patches, part="encode")
 
     def decode(self, latents):
-        return ops.matmul(latents, self.decoder) + self.output_mean  # (..., values)
+        """Patches (..., values) of latents (..., latent_dim)."""
+        return self(latents, part="decode")
 
-    def call(self, patches):
-        return self.decode(self.encode(patches))
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
+    def call(self, inputs, part: str = "both"):
+        if part != "decode":
+            inputs = ops.matmul(inputs - self.input_mean, self.encoder)
+        if part != "encode":
+            inputs = ops.matmul(inputs, self.decoder) + self.output_mean
+        return inputs
 
     def fit(self, patches: np.ndarray, clean: np.ndarray | None = None):
         """Set the weights by `patches` (n, values) and the `clean` ones, if these are others; in float64."""

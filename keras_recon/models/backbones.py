@@ -147,3 +147,72 @@ def backbone_parts(backbone: keras.Model) -> tuple[list, list]:
         )
     # DeiT drops out inside its embedding already.
     return [embedding, *([encoder.dropout] if hasattr(encoder, "dropout") else [])], encoder.encoder_layers
+
+
+def constant_positions(backbone: keras.Model):
+    """Make the indices of positions that a layer keeps as a tensor an array: of a tensor, ONNX would make an input."""
+    for layer in backbone_parts(backbone)[0]:
+        indices = getattr(layer, "position_ids", None)
+        if indices is not None and not isinstance(indices, (keras.Variable, np.ndarray)):
+            layer.position_ids = keras.ops.convert_to_numpy(indices)
+
+
+def read_depths(backbone: keras.Model, depths: tuple[int, ...], inputs) -> list:
+    """Patch tokens (batch, rows, columns, hidden_dim) at each of `depths` of a backbone; 0 is what its stem makes.
+
+    Args:
+        inputs: images (batch, *backbone.image_shape), normalised as the backbone wants them.
+    """
+    stem, blocks = backbone_parts(backbone)
+    height, width, _ = backbone.image_shape
+    rows, columns = height // patch_side(backbone), width // patch_side(backbone)
+    tokens, read = inputs, {}
+    for layer in stem:
+        tokens = layer(tokens)  # (batch, class token and the like + rows * columns, hidden_dim)
+    for depth in range(max(depths) + 1):
+        if depth:
+            tokens = blocks[depth - 1](tokens)
+            tokens = tokens[0] if isinstance(tokens, tuple) else tokens  # DeiT's give attention scores too
+        read[depth] = tokens
+    return [
+        keras.ops.reshape(read[depth][:, -rows * columns :], (-1, rows, columns, tokens.shape[-1])) for depth in depths
+    ]
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class BackboneFeatures(keras.layers.Layer):
+    """`read_depths` as a layer.
+
+    Args:
+        backbone: a keras-hub image backbone.
+        depths: that are read.
+
+    Example:
+
+    >>> from keras_hub.models import ViTBackbone
+    >>> from keras_recon.models.backbones import BackboneFeatures
+    >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
+    >>> [tokens.shape for tokens in BackboneFeatures(backbone, depths=(0, 4))(keras.ops.ones((2, 32, 32, 3)))]
+    [(2, 4, 4, 16), (2, 4, 4, 16)]
+    """
+
+    def __init__(self, backbone: keras.Model, depths: tuple[int, ...], **kwargs):
+        super().__init__(**kwargs, autocast=False)
+        self.backbone = backbone
+        self.depths = tuple(depths)
+
+    def build(self, input_shape):
+        """Nothing to do: backbones are built."""
+
+    def call(self, inputs):
+        return read_depths(self.backbone, self.depths, inputs)
+
+    @classmethod
+    def from_config(cls, config):
+        import keras_hub  # noqa: F401  registers the backbone's class
+
+        return cls(**{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])})
+
+    def get_config(self):
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        return {**super().get_config(), "backbone": backbone, "depths": self.depths}

@@ -39,5 +39,5 @@ class LinearReconstructor(Reconstructor):
 
     def get_config(self):
         config = super().get_config()
-        del config["linear_path"]
+        del config["linear_path"], config["refiner_filters"]
         return config

@@ -9,11 +9,14 @@ from keras import ops
 from keras_recon.layers import ConvDecoder, LinearDecoder, TransformerDecoder
 from keras_recon.models import finetuning
 from keras_recon.models.backbones import (
+    BackboneFeatures,
     adapt_channels,
     backbone_parts,
+    constant_positions,
     load_backbone,
     load_mean_std,
     patch_side,
+    read_depths,
     reshape_backbone,
 )
 from keras_recon.models.reconstructor import Reconstructor
@@ -97,6 +100,7 @@ class PretrainedViTReconstructor(Reconstructor):
             )
         super().__init__(backbone.image_shape, patch_side(backbone), latent_dim, linear_path, **kwargs)
         finetuning.apply_strategy(backbone, strategy, max(feature_layers))
+        constant_positions(backbone)
         self.backbone = backbone
         if finetuning.lora_variables(backbone):
             self.lora_state = finetuning.LoRAState(backbone, name="lora_state")
@@ -176,23 +180,14 @@ class PretrainedViTReconstructor(Reconstructor):
         return ConvDecoder(channels, filters, num_layers, normalization="group", **shared)
 
     def features(self, images, patches, training=None):
-        stem, blocks = backbone_parts(self.backbone)
-        rows, columns, _ = self.latent_shape
         mean, std = (ops.convert_to_tensor(values, "float32") for values in (self.mean, self.std))
-        tokens = (ops.convert_to_tensor(images) - mean) / std
-        for layer in stem:
-            tokens = layer(tokens)  # (batch, class token and the like + rows * columns, hidden_dim)
-        read = {}
-        for depth in range(max(self.feature_layers) + 1):
-            if depth:
-                tokens = blocks[depth - 1](tokens)
-                tokens = tokens[0] if isinstance(tokens, tuple) else tokens  # DeiT's give attention scores too
-            read[depth] = tokens
-        grids = [
-            norm(ops.reshape(read[depth][:, -rows * columns :], (-1, rows, columns, read[depth].shape[-1])))
-            for norm, depth in zip(self.feature_norms, self.feature_layers)
-        ]
-        return ops.concatenate(grids, axis=-1)  # (batch, rows, columns, depths * hidden_dim)
+        inputs = (ops.convert_to_tensor(images) - mean) / std
+        if isinstance(inputs, keras.KerasTensor):  # of a functional model, in which keras-hub's stems do not load alone
+            grids = BackboneFeatures(self.backbone, self.feature_layers)(inputs)
+        else:
+            grids = read_depths(self.backbone, self.feature_layers, inputs)
+        # (batch, rows, columns, depths * hidden_dim)
+        return ops.concatenate([norm(grid) for norm, grid in zip(self.feature_norms, grids)], axis=-1)
 
     def variable_depths(self):
         return finetuning.variable_depths(self.backbone, max(self.feature_layers))

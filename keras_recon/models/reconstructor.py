@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon.layers import LinearAutoencoder, LinearDecoder, Transformer
+from keras_recon.layers import LinearAutoencoder, LinearDecoder, PixelRefiner, Transformer
 from keras_recon.layers.conv import check_choice
 from keras_recon.models.fitting import fitting_patches
 from keras_recon.models.safely_saved import SafelySaved
@@ -30,13 +30,16 @@ class Reconstructor(SafelySaved):
     Subclasses implement `features`, what their encoder sees, and have a `latent_head` and a `decoder`. With a linear
     path, what their network computes is added to a linear autoencoder that `adapt` fits: of overlapping patches, see
     `keras_recon.ops.lapped_transform`, or of patches, which is PCA. The network's last layers are zero at first, so
-    training begins at its quality. Outputs are clipped to [0, 1], except in training.
+    training begins at its quality. A refiner then works on the image that this gives: beside a lapped path, which
+    leaves the network nothing easy to begin with, it learns most. Outputs are clipped to [0, 1], except in training.
 
     Args:
         image_shape: (height, width, channels).
         patch_size: side in pixels of the patch behind a latent vector; must divide height and width.
         latent_dim: latent values per patch.
         linear_path: `"lapped"`, True for a linear autoencoder of patches, or False for none.
+        refiner_filters: channels of the `keras_recon.layers.PixelRefiner` at the end, 0 for none; None for 32 beside a
+            lapped path, else 0.
 
     Attributes:
         latent_shape: (height / patch_size, width / patch_size, latent_dim).
@@ -63,7 +66,15 @@ class Reconstructor(SafelySaved):
     upscale: int = 1
     strategy: str = "full"
 
-    def __init__(self, image_shape, patch_size: int, latent_dim: int, linear_path: bool | str, **kwargs):
+    def __init__(
+        self,
+        image_shape,
+        patch_size: int,
+        latent_dim: int,
+        linear_path: bool | str,
+        refiner_filters: int | None = None,
+        **kwargs,
+    ):
         # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
         super().__init__(**kwargs, autocast=False)
         self.image_shape = tuple(image_shape)
@@ -84,10 +95,13 @@ class Reconstructor(SafelySaved):
         self.patch_size = patch_size
         self.latent_dim = latent_dim
         self.linear_path = linear_path
+        self.refiner_filters = (32 if linear_path == "lapped" else 0) if refiner_filters is None else refiner_filters
         self.latent_shape = (height // patch_size, width // patch_size, latent_dim)
         self.compression_ratio = math.prod(self.image_shape) / math.prod(self.latent_shape)
         if linear_path:
             self.linear = LinearAutoencoder(latent_dim, name="linear")
+        if self.refiner_filters:
+            self.refiner = PixelRefiner(self.refiner_filters, dtype=self.dtype_policy, name="refiner")
 
     @classmethod
     def from_variant(cls, variant: str, **kwargs) -> "Reconstructor":
@@ -105,6 +119,8 @@ class Reconstructor(SafelySaved):
         """Build every layer: subclasses call this at the end of `__init__`, and here build what theirs are."""
         if self.linear_path:
             self.linear.build(self.patches_shape)
+        if self.refiner_filters:
+            self.refiner.build((None, *self.image_shape))
 
     def build_heads(self, features_dim: int):
         """Build what makes latents of features (batch, rows, columns, features_dim), and images of latents."""
@@ -158,6 +174,8 @@ class Reconstructor(SafelySaved):
                 below, decoded = below + decoded, 0.0
             below = inverse_lapped_transform(below, self.patch_size)
         images = decoded + below
+        if self.refiner_filters:
+            images = images + ops.cast(self.refiner(centered(images), training=training), "float32")
         return in_range(images, training)
 
     def call(self, images, training=None):
@@ -218,6 +236,7 @@ class Reconstructor(SafelySaved):
             "patch_size": self.patch_size,
             "latent_dim": self.latent_dim,
             "linear_path": self.linear_path,
+            "refiner_filters": self.refiner_filters,
         }
 
     def get_build_config(self):

@@ -92,6 +92,6 @@ class RestorationUNet(Reconstructor):
 
     def get_config(self):
         config = super().get_config()
-        for name in ("patch_size", "latent_dim", "linear_path"):
+        for name in ("patch_size", "latent_dim", "linear_path", "refiner_filters"):
             del config[name]
         return {**config, "filters": self.filters, "num_blocks": self.num_blocks, "upscale": self.upscale}

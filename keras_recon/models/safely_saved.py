@@ -5,12 +5,13 @@ from pathlib import Path
 
 import keras
 
+from keras_recon.models.exportable import Exportable
 from keras_recon.presets import PRESETS, model_file
 from keras_recon.utils.files import replacing
 from keras_recon.utils.run import MODEL_FILE
 
 
-class SafelySaved(keras.Model):
+class SafelySaved(Exportable):
     """A model whose files are complete or absent: they are written beside their final name, then renamed.
 
     They also hold the states of its seed generators, which Keras does not save: a resumed run needs those of dropout,

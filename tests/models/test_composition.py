@@ -1,0 +1,56 @@
+"""What Keras users build of a model: every model of `keras_recon.models` passes the same contracts."""
+
+import inspect
+
+import keras
+import pytest
+from contracts import check_composition, check_export, random_images
+from models.test_restoration import TINY as TINY_UNET
+from models.test_vit import TINY
+from models.tiny_backbones import tiny_backbone
+
+from keras_recon import models
+
+CONV = {"image_shape": (16, 16, 3), "filters": (6, 8), "latent_dim": 5}
+BUILDERS = {
+    "ViTReconstructor": lambda: models.ViTReconstructor(**TINY),
+    "masked": lambda: models.ViTReconstructor(**TINY, mask_ratio=0.5, seed=0),
+    "ConvAutoencoder": lambda: models.ConvAutoencoder(**CONV),
+    "skips": lambda: models.ConvAutoencoder(**CONV, skips=True),
+    "PretrainedViTReconstructor": lambda: models.PretrainedViTReconstructor(tiny_backbone(), latent_dim=5),
+    "LinearReconstructor": lambda: models.LinearReconstructor((16, 16, 3), 4, 5),
+    "RestorationUNet": lambda: models.RestorationUNet(**TINY_UNET),
+}
+
+
+def build(name):
+    model = BUILDERS[name]()
+    if model.linear_path:
+        model.adapt(random_images(20, *model.image_shape))
+    return model
+
+
+def test_no_model_is_forgotten():
+    classes = {name for name, value in vars(models).items() if inspect.isclass(value)}
+    assert classes - {"Reconstructor", "MaskedReconstructor"} <= {*BUILDERS}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_it_nests_saves_and_loads(name, tmp_path):
+    check_composition(build(name), tmp_path)
+
+
+@pytest.mark.parametrize("format", ["tf_saved_model", "onnx", "litert"])
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_bare_export_answers_or_says_where_it_would(name, format, tmp_path):
+    check_export(build(name), format, tmp_path)
+
+
+def test_one_model_nested_twice_is_one_model(tmp_path):
+    """Shared weights stay shared, and what is trained in one place is trained in the other."""
+    model = build("ViTReconstructor")
+    inputs = keras.Input(model.image_shape)
+    twice = keras.Model(inputs, model(model(inputs)))
+    assert len(twice.weights) == len(model.weights)
+    twice.save(tmp_path / "twice.keras")
+    assert len(keras.saving.load_model(tmp_path / "twice.keras").weights) == len(model.weights)
