@@ -26,5 +26,5 @@ def test_pixels_stay_where_they_are():
 
 
 def test_no_filters_are_refused():
-    with pytest.raises(ValueError, match="at least 1. Received: filters=0"):
+    with pytest.raises(ValueError, match=r"at least 1\. Received: filters=0"):
         PixelRefiner(filters=0)
