@@ -3,7 +3,7 @@ import re
 import keras
 from keras import ops
 
-from keras_recon.metrics import ssim
+from keras_recon.metrics import multi_scale_ssim, ssim
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -85,16 +85,36 @@ class WeightedLoss(keras.losses.Loss):
         return cls(**{**config, "losses": losses})
 
 
+@keras.saving.register_keras_serializable("keras_recon")
+class MultiScaleSSIMLoss(keras.losses.Loss):
+    """`1 - MS-SSIM` of each image (Wang et al., 2003), for images in [0, 1] of at least 161x161 pixels.
+
+    Example:
+
+    >>> images = keras.random.uniform((1, 161, 176, 1), seed=0)
+    >>> loss = keras_recon.losses.MultiScaleSSIMLoss()
+    >>> abs(round(float(loss(images, images)), 4))
+    0.0
+    """
+
+    def __init__(self, name: str = "ms_ssim_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        return 1.0 - multi_scale_ssim(y_true, y_pred)
+
+
 LOSSES = {
     "mse": keras.losses.MeanSquaredError,
     "l1": keras.losses.MeanAbsoluteError,
     "charbonnier": Charbonnier,
     "ssim": SSIMLoss,
+    "ms_ssim": MultiScaleSSIMLoss,
 }
 
 
 def from_string(text: str) -> keras.losses.Loss:
-    """A loss by name (`"mse"`, `"l1"`, `"charbonnier"`, `"ssim"`) or a mix of them: `"charbonnier+0.2*ssim"`.
+    """A loss by name (`"mse"`, `"l1"`, `"charbonnier"`, `"ssim"`, `"ms_ssim"`) or a mix: `"charbonnier+0.2*ssim"`.
 
     Example:
 
@@ -109,3 +129,24 @@ def from_string(text: str) -> keras.losses.Loss:
     if len(terms) == 1 and not terms[0][1]:
         return LOSSES[terms[0][2]]()
     return WeightedLoss([LOSSES[term[2]]() for term in terms], [float(term[1] or 1) for term in terms])
+
+
+def get(identifier):
+    """A loss from its text, see `from_string`, or by Keras's name; losses and None are given back.
+
+    Example:
+
+    >>> keras_recon.losses.get("charbonnier").epsilon
+    0.001
+    >>> keras_recon.losses.get("huber") is keras.losses.huber
+    True
+    """
+    if not isinstance(identifier, str):
+        return identifier
+    try:
+        return from_string(identifier)
+    except ValueError as error:
+        try:
+            return keras.losses.get(identifier)
+        except ValueError:
+            raise error from None

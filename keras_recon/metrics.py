@@ -5,7 +5,7 @@ from keras import ops
 SSIM_MIN_SIZE = 11
 _BELL = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
 GAUSSIAN_WINDOW = (_BELL / _BELL.sum()).tolist()
-MS_SSIM_MIN_SIZE = 176
+MS_SSIM_MIN_SIZE = 161  # halved four times, rounded up, the window still fits
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
@@ -37,26 +37,33 @@ def ssim(y_true, y_pred):
     ((2,), 1.0)
     """
     luminance, contrast = _ssim_terms(y_true, y_pred)
-    return ops.mean(luminance * contrast, axis=(1, 2, 3))
+    return ops.minimum(ops.mean(luminance * contrast, axis=(1, 2, 3)), 1.0)  # rounding may pass 1
 
 
 def multi_scale_ssim(y_true, y_pred):
-    """Multi-scale SSIM of each image, (batch,), for images in [0, 1] of at least 176x176 pixels.
+    """Multi-scale SSIM of each image, (batch,), for images in [0, 1] of at least 161x161 pixels.
 
-    From "Multi-scale structural similarity for image quality assessment" (Wang et al., 2003), with its five weights.
+    From "Multi-scale structural similarity for image quality assessment" (Wang et al., 2003), with its five weights. An
+    odd side gets a row of zeros in front before it is halved, as in the package pytorch_msssim.
     """
     height, width = y_true.shape[1:3]
-    if min(height, width) < MS_SSIM_MIN_SIZE:
-        raise ValueError(f"Multi-scale SSIM needs images of at least 176x176 pixels. Received: {height}x{width}")
+    if min(height or MS_SSIM_MIN_SIZE, width or MS_SSIM_MIN_SIZE) < MS_SSIM_MIN_SIZE:
+        raise ValueError(f"Multi-scale SSIM needs images of at least 161x161 pixels. Received: {height}x{width}")
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     score = 1.0
     for weight in MS_SSIM_WEIGHTS[:-1]:
         _, contrast = _ssim_terms(y_true, y_pred)
         score *= ops.power(ops.relu(ops.mean(contrast, axis=(2, 3))), weight)
-        y_true, y_pred = (ops.average_pool(x, 2, strides=2, data_format="channels_last") for x in (y_true, y_pred))
+        y_true, y_pred = _halve(y_true), _halve(y_pred)
     luminance, contrast = _ssim_terms(y_true, y_pred)
     score *= ops.power(ops.relu(ops.mean(luminance * contrast, axis=(2, 3))), MS_SSIM_WEIGHTS[-1])
-    return ops.mean(score, axis=1)  # over channels
+    return ops.minimum(ops.mean(score, axis=1), 1.0)  # over channels
+
+
+def _halve(images):
+    _, height, width, _ = ops.shape(images)
+    images = ops.pad(images, [(0, 0), (height % 2, 0), (width % 2, 0), (0, 0)])
+    return ops.average_pool(images, 2, strides=2, data_format="channels_last")
 
 
 def _ssim_terms(y_true, y_pred):
@@ -68,17 +75,17 @@ def _ssim_terms(y_true, y_pred):
     """
     x, y = (ops.transpose(ops.cast(images, "float32"), (0, 3, 1, 2)) for images in (y_true, y_pred))
     height, width = x.shape[2:]
-    if min(height, width) < SSIM_MIN_SIZE:
+    if min(height or SSIM_MIN_SIZE, width or SSIM_MIN_SIZE) < SSIM_MIN_SIZE:
         raise ValueError(f"SSIM needs images of at least 11x11 pixels. Received: {height}x{width}")
 
     def blur(planes):  # the window is symmetric: a weight beside its centre serves two shifts
         centre, *outer = GAUSSIAN_WINDOW[5:]
         rows = centre * planes[:, :, 5:-5]
         for i, w in enumerate(outer, start=1):
-            rows += w * (planes[:, :, 5 - i : height - 5 - i] + planes[:, :, 5 + i : height - 5 + i])
+            rows += w * (planes[:, :, 5 - i : -5 - i] + planes[:, :, 5 + i : i - 5 or None])
         blurred = centre * rows[:, :, :, 5:-5]
         for i, w in enumerate(outer, start=1):
-            blurred += w * (rows[:, :, :, 5 - i : width - 5 - i] + rows[:, :, :, 5 + i : width - 5 + i])
+            blurred += w * (rows[:, :, :, 5 - i : -5 - i] + rows[:, :, :, 5 + i : i - 5 or None])
         return blurred
 
     mean_x, mean_y = blur(x), blur(y)
@@ -107,19 +114,16 @@ def border_steps(images, patch_size: int = 8):
     (True, 0.0)
     """
     images = ops.cast(images, "float32")
-    sums, counts = [0.0, 0.0], [0, 0]
+    sums, counts = [0.0, 0.0], [0.0, 0.0]  # across, inside
     for axis in (1, 2):
-        for inside, steps in enumerate(_steps(ops.moveaxis(images, axis, 1), patch_size)):
-            sums[inside] += ops.sum(steps, axis=(1, 2, 3))
-            counts[inside] += steps.shape[1] * steps.shape[2] * steps.shape[3]
-    return tuple(total / max(1, count) for total, count in zip(sums, counts))
-
-
-def _steps(images, patch_size):
-    """Absolute differences of neighbouring rows, (batch, pairs, width, channels): across borders, and inside."""
-    steps = ops.abs(images[:, 1:] - images[:, :-1])
-    is_border = np.arange(steps.shape[1]) % patch_size == patch_size - 1
-    return [ops.take(steps, np.flatnonzero(chosen), axis=1) for chosen in (is_border, ~is_border)]
+        lines = ops.moveaxis(images, axis, 1)
+        steps = ops.abs(lines[:, 1:] - lines[:, :-1])  # (batch, pairs, length of a line, channels)
+        _, pairs, length, channels = ops.shape(steps)
+        is_border = ops.cast(ops.equal(ops.arange(pairs) % patch_size, patch_size - 1), "float32")
+        for i, chosen in enumerate((is_border, 1 - is_border)):
+            sums[i] += ops.einsum("bplc,p->b", steps, chosen)
+            counts[i] += ops.sum(chosen) * ops.cast(length * channels, "float32")
+    return tuple(total / ops.maximum(count, 1.0) for total, count in zip(sums, counts))
 
 
 def applicable(image_shape: tuple[int, int, int]) -> dict:
@@ -179,7 +183,7 @@ class MultiScaleSSIM(_MeanOverImages):
 
     Example:
 
-    >>> images = keras.random.uniform((1, 176, 176, 1), seed=0)
+    >>> images = keras.random.uniform((1, 161, 176, 1), seed=0)
     >>> metric = keras_recon.metrics.MultiScaleSSIM()
     >>> metric.update_state(images, images)
     >>> round(float(metric.result()), 4)
@@ -224,3 +228,19 @@ class BorderRatio(keras.metrics.Metric):
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype, "patch_size": self.patch_size}
+
+
+CLASSES = {"psnr": PSNR, "ssim": SSIM, "ms_ssim": MultiScaleSSIM, "border_ratio": BorderRatio}
+
+
+def get(identifier):
+    """A metric by its name, `"psnr"`, `"ssim"`, `"ms_ssim"`, `"border_ratio"` or one of Keras; others are given back.
+
+    Example:
+
+    >>> keras_recon.metrics.get("psnr").name
+    'psnr'
+    """
+    if not isinstance(identifier, str):
+        return identifier
+    return CLASSES[identifier]() if identifier in CLASSES else keras.metrics.get(identifier)

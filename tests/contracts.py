@@ -127,6 +127,33 @@ def check_composition(model: keras.Model, path):
         np.testing.assert_array_equal(outputs_of(loaded, inputs), outputs_of(composed, inputs), err_msg=name)
 
 
+def check_inputs(model: keras.Model):
+    """Integers, pixels up to 255 and another size are refused in a sentence, wherever they come in; float64 is cast."""
+    images = random_images(2, *model.image_shape)
+    model.compile("sgd", loss="charbonnier", metrics=["psnr", "mae"], run_eagerly=True)
+    calls = {"call": model, "predict": lambda x: model.predict(x, verbose=0)}
+    if model.has_latents:
+        calls["encode"] = model.encode
+    if model.linear_path:
+        calls["adapt"] = model.adapt
+    if model.trainable_variables:
+        calls["fit"] = lambda x: model.fit(x, images, verbose=0)
+    wide = np.concatenate([images, images], axis=2)
+    for name, call in calls.items():
+        call(images.astype("float64"))
+        with pytest.raises(ValueError, match=r"divided? by 255"):
+            call((images * 255).astype("uint8"))
+        if name != "adapt" and not (name == "fit" and model.upscale > 1):
+            with pytest.raises(ValueError, match=r"must have the shape \(batch, .*Received: shape=\(2, 16, 32, 3\)"):
+                call(wide)
+    pairs = ((images * 255, images) for _ in range(2))  # a generator, which gives nothing twice
+    for name, data in (("predict", images * 255), ("evaluate", images * 255), ("evaluate", pairs)):
+        with pytest.raises(ValueError, match=r"divide by 255\. Received: values up to 2"):
+            getattr(model, name)(data, verbose=0)
+    history = model.evaluate(((images, images) for _ in range(3)), return_dict=True, verbose=0)
+    assert set(history) == {"loss", "psnr", "mae"}
+
+
 def check_export(model: keras.Model, format: str, path):
     """`export` of a model that was never called answers as it does, or names the backend that can write the format."""
     if keras.backend.backend() not in {"tf_saved_model": ("tensorflow", "jax")}.get(format, ("tensorflow",)):

@@ -38,6 +38,15 @@ def test_an_unknown_loss_is_named(text):
         losses.from_string(text)
 
 
+def test_get_takes_what_keras_takes():
+    loss = losses.Charbonnier()
+    assert losses.get(loss) is loss and losses.get(None) is None
+    assert isinstance(losses.get("ms_ssim"), losses.MultiScaleSSIMLoss)
+    assert losses.get("huber") is keras.losses.huber
+    with pytest.raises(ValueError, match=r"'charbonnier'.*Received: loss='hubert'"):
+        losses.get("hubert")
+
+
 def test_losses_and_weights_must_match():
     with pytest.raises(ValueError, match="Received: 1 and 2"):
         losses.WeightedLoss([losses.Charbonnier()], [1.0, 2.0])

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from contracts import check_metric, random_images
@@ -38,6 +39,37 @@ def test_multi_scale_ssim_is_tensorflows():
     y_true, y_pred = pairs(3, 176, 192, 3)
     expected = tf.image.ssim_multiscale(y_true, y_pred, max_val=1.0).numpy()
     np.testing.assert_allclose(ops.convert_to_numpy(metrics.multi_scale_ssim(y_true, y_pred)), expected, atol=1e-4)
+
+
+def test_multi_scale_ssim_of_odd_sides_is_pytorch_msssims():
+    expected = [0.9999979, 0.9995696, 0.9319313]  # of pytorch_msssim, in float64
+    y_true, y_pred = pairs(3, 201, 333, 3)
+    np.testing.assert_allclose(ops.convert_to_numpy(metrics.multi_scale_ssim(y_true, y_pred)), expected, atol=1e-5)
+
+
+def test_get_takes_what_keras_takes():
+    metric = metrics.PSNR()
+    assert metrics.get(metric) is metric and metrics.get(None) is None
+    assert isinstance(metrics.get("ms_ssim"), metrics.MultiScaleSSIM)
+    assert type(metrics.get("mae")) is type(keras.metrics.get("mae"))
+
+
+def test_sizes_may_be_unknown():
+    """Under tf.data, whose batches do not say how high and wide they are."""
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("other backends know all sizes")
+    y_true, y_pred = pairs(2, 171, 184, 3)
+    batch = tf.TensorSpec((None, None, None, 3))
+
+    @tf.function(input_signature=[batch, batch])
+    def scores(y_true, y_pred):
+        steps = metrics.border_steps(y_pred, 8)
+        return [f(y_true, y_pred) for f in (metrics.psnr, metrics.ssim, metrics.multi_scale_ssim)] + [*steps]
+
+    known = [f(y_true, y_pred) for f in (metrics.psnr, metrics.ssim, metrics.multi_scale_ssim)]
+    for unknown, value in zip(scores(y_true, y_pred), [*known, *metrics.border_steps(y_pred, 8)]):
+        np.testing.assert_allclose(unknown, value, rtol=1e-5)
 
 
 def test_contract():

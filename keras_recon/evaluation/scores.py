@@ -12,7 +12,7 @@ BORDER_STEPS = ("steps across borders", "steps inside patches")  # see `metrics.
 def image_scores(reconstruct: Callable, batches: Iterable, patch_size: int = 8) -> dict[str, np.ndarray]:
     """Quality of `reconstruct(degraded)` for each image of (degraded, clean) batches, arrays (images,) by name.
 
-    `psnr` in dB; `ssim` for images of at least 11x11 pixels; `ms_ssim` from 176x176 on; the `BORDER_STEPS` of patches.
+    `psnr` in dB; `ssim` for images of at least 11x11 pixels; `ms_ssim` from 161x161 on; the `BORDER_STEPS` of patches.
     """
     scores = {}
     for degraded, clean in batches:

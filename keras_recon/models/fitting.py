@@ -4,6 +4,8 @@ from collections.abc import Iterable
 import numpy as np
 from keras import ops
 
+from keras_recon.models.checked import check_range
+
 MAX_ADAPT_VALUES = 2**24  # 128 MiB in float64
 
 
@@ -16,9 +18,10 @@ def fitting_patches(model, data: np.ndarray | Iterable, max_patches: int | None)
         degraded, clean = (np.asarray(i) for i in (batch if isinstance(batch, (tuple, list)) else (batch, batch)))
         if not np.issubdtype(clean.dtype, np.floating) or clean.shape[3:] != model.image_shape[2:]:
             raise ValueError(
-                f"`data` must be float images in [0, 1] with {model.image_shape[2]} channels. "
+                f"`data` must be float images in [0, 1], bytes divided by 255, with {model.image_shape[2]} channels. "
                 f"Received: {clean.dtype} of shape {clean.shape}"
             )
+        check_range(degraded)
         count = math.ceil(missing / math.prod(model.latent_shape[:2]))
         pair = ops.convert_to_tensor(np.concatenate([degraded[:count], clean[:count]]), "float32")
         pair = ops.convert_to_numpy(model.patches(pair)).reshape(2, -1, values)

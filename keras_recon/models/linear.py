@@ -32,7 +32,7 @@ class LinearReconstructor(Reconstructor):
         self.build((None, *self.image_shape))
 
     def encode(self, images, training=None):
-        return self.linear.encode(patchify(images, self.patch_size))
+        return self.linear.encode(patchify(self.checked(images), self.patch_size))
 
     def decode(self, latents, training=None):
         return self.to_images(latents, 0.0, training)

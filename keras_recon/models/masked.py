@@ -101,6 +101,7 @@ class MaskedReconstructor(Reconstructor):
         """
         if patch_mask is None:
             return super().encode(images, training=training)
+        images = self.checked(images)
         visible = masking.visible_indices(patch_mask, self._count_visible(patch_mask))
         patches = patchify(images, self.patch_size)
         features = self.features(images, patches, visible, training=training)  # (batch, num_visible, hidden_dim)

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_recon.layers import LinearAutoencoder, LinearDecoder, PixelRefiner, Transformer
 from keras_recon.layers.conv import check_choice
+from keras_recon.models.checked import Checked
 from keras_recon.models.fitting import fitting_patches
 from keras_recon.models.safely_saved import SafelySaved
 from keras_recon.ops import inverse_lapped_transform, lapped_transform, patchify, unpatchify
@@ -24,7 +25,7 @@ def in_range(images, training):
     return images if training else ops.clip(images, 0.0, 1.0)
 
 
-class Reconstructor(SafelySaved):
+class Reconstructor(Checked, SafelySaved):
     """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
 
     Subclasses implement `features`, what their encoder sees, and have a `latent_head` and a `decoder`. With a linear
@@ -151,6 +152,7 @@ class Reconstructor(SafelySaved):
 
     def encode(self, images, training=None):
         """Latents (batch, *latent_shape) of images (batch, *image_shape)."""
+        images = self.checked(images)
         patches = self.patches(images)
         return self.to_latents(patches, self.features(images, patches, training=training))
 

@@ -4,7 +4,7 @@ import inspect
 
 import keras
 import pytest
-from contracts import check_composition, check_export, random_images
+from contracts import check_composition, check_export, check_inputs, random_images
 from models.test_restoration import TINY as TINY_UNET
 from models.test_vit import TINY
 from models.tiny_backbones import tiny_backbone
@@ -38,6 +38,11 @@ def test_no_model_is_forgotten():
 @pytest.mark.parametrize("name", BUILDERS)
 def test_it_nests_saves_and_loads(name, tmp_path):
     check_composition(build(name), tmp_path)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_it_says_what_images_it_wants(name):
+    check_inputs(build(name))
 
 
 @pytest.mark.parametrize("format", ["tf_saved_model", "onnx", "litert"])

@@ -1,0 +1,86 @@
+import itertools
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_recon import losses, metrics
+
+MAX_VALUE = 8  # noise may leave [0, 1], but not so far: these are pixels up to 255
+
+
+class Checked(keras.Model):
+    """A model that says what is wrong with its images, and knows the names of keras_recon's losses and metrics."""
+
+    def checked(self, images):
+        """Images as float tensors, if they are such of the model's `image_shape`.
+
+        Raises:
+            ValueError: they are integers, or of another shape.
+        """
+        images = ops.convert_to_tensor(images)
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        if "float" not in dtype:
+            raise ValueError(f"`images` must be float in [0, 1]: divide by 255. Received: dtype={dtype}")
+        sides = zip(images.shape[1:], self.image_shape)
+        if len(images.shape) != 4 or any(None not in pair and len({*pair}) > 1 for pair in sides):
+            raise ValueError(
+                f"`images` must have the shape (batch, {', '.join(map(str, self.image_shape))}). "
+                f"Received: shape={tuple(images.shape)}"
+            )
+        return ops.cast(images, "float32") if dtype == "float64" else images
+
+    def __call__(self, images, *args, **kwargs):
+        return super().__call__(self.checked(images), *args, **kwargs)
+
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, **kwargs):
+        """As `keras.Model.compile`; strings may be those of `keras_recon.losses.get` and `metrics.get`."""
+        super().compile(optimizer, losses.get(loss), loss_weights, _known(metrics), **kwargs)
+
+    def fit(self, x=None, *args, **kwargs):
+        return super().fit(_in_range(x), *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        within_fit = "_use_cached_eval_dataset" in kwargs  # after every epoch
+        return super().evaluate(x if within_fit else _in_range(x), *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        return super().predict(_in_range(x), *args, **kwargs)
+
+
+def _known(names):
+    """Keras's structure of metrics, with the names of keras_recon's replaced by metrics."""
+
+    def known(name):
+        return metrics.CLASSES[name]() if isinstance(name, str) and name in metrics.CLASSES else name
+
+    return names and keras.tree.map_structure(known, names)
+
+
+def _in_range(data):
+    """The same data; a ValueError if the values of an array, or of the first batch, are not about [0, 1]."""
+    if data is None or hasattr(data, "shape"):
+        batch = data
+    elif isinstance(data, keras.utils.PyDataset):
+        batch = data[0]
+    else:
+        batches = iter(data)
+        batch = next(batches, None)
+        if batches is data:  # a generator, which has nothing twice
+            data = _chained([] if batch is None else [batch], batches)
+    images = batch[0] if isinstance(batch, (tuple, list)) else batch
+    if hasattr(images, "shape"):
+        check_range(ops.convert_to_numpy(images))
+    return data
+
+
+def _chained(*parts):
+    """A generator, as Keras wants it, of what the parts have."""
+    yield from itertools.chain(*parts)
+
+
+def check_range(images: np.ndarray):
+    """Refuse what looks like pixels from 0 to 255."""
+    largest = float(np.abs(images).max(initial=0))
+    if largest > MAX_VALUE:
+        raise ValueError(f"Images must be in [0, 1]: divide by 255. Received: values up to {largest:g}")
