@@ -15,6 +15,8 @@ from keras_recon.presets import model_file
 from keras_recon.version import __version__
 
 MEMBERS = ("config.json", "metadata.json", "model.weights.h5")  # sorted
+# Keras's own, of models that are quantised too.
+DTYPE_POLICIES = ("DTypePolicy", "QuantizedDTypePolicy", "Int4DTypePolicy", "DTypePolicyMap")
 MAX_JSON_BYTES = 2**20  # a model's configuration has some thousands
 MAX_NUMBER = 2**16  # of a configuration: pixels, widths, depths
 
@@ -155,7 +157,7 @@ def _check_values(value, key=None):
 
 
 def _is_allowed(config):
-    if (config.get("module"), config["class_name"]) == ("keras", "DTypePolicy"):
+    if config.get("module") in ("keras", "keras.dtype_policies") and config["class_name"] in DTYPE_POLICIES:
         return config.get("registered_name") is None
     registered = _registered(config)
     if registered is None:

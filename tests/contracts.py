@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_recon
 from keras_recon.export.parity import LOADERS
 
 POLICIES = ["float32", "mixed_bfloat16", "mixed_float16"]
@@ -152,6 +153,22 @@ def check_inputs(model: keras.Model):
             getattr(model, name)(data, verbose=0)
     history = model.evaluate(((images, images) for _ in range(3)), return_dict=True, verbose=0)
     assert set(history) == {"loss", "psnr", "mae"}
+
+
+def check_quantization(model: keras.Model, path):
+    """int8 and int4 of its dense layers stay close, are saved, loaded and cloned."""
+    images = random_images(3, *model.image_shape)
+    for mode, tolerance in (("int8", 0.01), ("int4", 0.1)):
+        quantized = model.clone()
+        quantized.quantize(mode)
+        outputs = outputs_of(quantized, images)
+        np.testing.assert_allclose(outputs, outputs_of(model, images), atol=tolerance)
+        quantized.save(path / "model.keras")
+        for copy in (keras_recon.load_model(path / "model.keras"), quantized.clone()):
+            np.testing.assert_allclose(outputs_of(copy, images), outputs, atol=1e-6)
+            assert copy.get_config()["quantized"] == quantized.get_config()["quantized"]
+    with pytest.raises(ValueError, match=r"`mode` must be 'int8' or 'int4'.*Received: mode='float8'"):
+        model.quantize("float8")
 
 
 def check_export(model: keras.Model, format: str, path):

@@ -8,13 +8,18 @@ import numpy as np
 BACKENDS = {"tf_saved_model": ("tensorflow", "jax"), "onnx": ("tensorflow",), "litert": ("tensorflow",)}
 
 
+def can_export(format: str) -> bool:
+    """Whether the backend can write a format."""
+    backend = keras.backend.backend()
+    return backend in BACKENDS.get(format, (backend,))
+
+
 def check_backend(format: str):
     """Refuse a format that the backend cannot write."""
-    backend = keras.backend.backend()
-    if backend not in BACKENDS.get(format, (backend,)):
+    if not can_export(format):
         raise RuntimeError(
-            f"{format} cannot be exported from the {backend} backend; save a .keras file, then load and export it "
-            "under KERAS_BACKEND=tensorflow"
+            f"{format} cannot be exported from the {keras.backend.backend()} backend; save a .keras file, then load "
+            "and export it under KERAS_BACKEND=tensorflow"
         )
 
 

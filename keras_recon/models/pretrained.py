@@ -225,14 +225,19 @@ class PretrainedViTReconstructor(Reconstructor):
     def from_config(cls, config):
         import keras_hub  # noqa: F401  registers the backbone's class
 
-        return cls(**{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])})
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return super().from_config({**config, "backbone": backbone})
 
     def get_config(self):
         config = super().get_config()
         del config["image_shape"], config["patch_size"]  # the backbone's
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        if "quantized" in config:  # the backbone names its quantised layers by paths, which differ where it is loaded
+            dtype = backbone["config"]["dtype"]
+            backbone["config"]["dtype"] = dtype["config"].get("default_policy", dtype)
         return {
             **config,
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "backbone": backbone,
             "feature_layers": self.feature_layers,
             "strategy": self.strategy,
             "decoder": self.decoder_kind,

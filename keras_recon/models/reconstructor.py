@@ -12,7 +12,6 @@ from keras_recon.models.checked import Checked
 from keras_recon.models.fitting import fitting_patches
 from keras_recon.models.safely_saved import SafelySaved
 from keras_recon.ops import inverse_lapped_transform, lapped_transform, patchify, unpatchify
-from keras_recon.version import __version__
 
 
 def centered(pixels):
@@ -232,7 +231,7 @@ class Reconstructor(Checked, SafelySaved):
 
     def get_config(self):
         return {
-            "name": self.name,
+            **super().get_config(),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "image_shape": self.image_shape,
             "patch_size": self.patch_size,
@@ -240,10 +239,3 @@ class Reconstructor(Checked, SafelySaved):
             "linear_path": self.linear_path,
             "refiner_filters": self.refiner_filters,
         }
-
-    def get_build_config(self):
-        """The version, which a file then has beside its configuration, for what `load_model` says of a newer one."""
-        return {"keras_recon": __version__}
-
-    def build_from_config(self, config):
-        """Nothing to do: `__init__` builds."""

@@ -1,5 +1,6 @@
 import shutil
 import typing
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from keras_recon.models.exportable import Exportable
 from keras_recon.presets import PRESETS, model_file
 from keras_recon.utils.files import replacing
 from keras_recon.utils.run import MODEL_FILE
+from keras_recon.version import __version__
 
 
 class SafelySaved(Exportable):
@@ -72,6 +74,47 @@ class SafelySaved(Exportable):
                     shutil.copyfileobj(archive.open("model.weights.h5"), file)
             finally:
                 whole.unlink(missing_ok=True)
+
+    def quantize(self, mode=None, config=None, filters=None, **kwargs):
+        """As `keras.Model.quantize`, for the modes that files can hold: "int8" and "int4", of dense layers.
+
+        Keras quantises no convolutions; `keras_recon.export_model` writes quantised files for other runtimes.
+        """
+        # Keras makes a configuration of a mode before this is called.
+        own = config is not None and config.get_config() != type(config)().get_config()
+        if mode not in ("int8", "int4") or own:
+            raise ValueError(
+                f"`mode` must be 'int8' or 'int4', with Keras's own configuration of it. "
+                f"Received: mode={mode!r}, config={config and config.get_config()}"
+            )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Layer .* does not have a `quantize` method")
+            super().quantize(mode, config=config, filters=filters, **kwargs)
+
+    def get_build_config(self):
+        """The version, which a file then has beside its configuration, for what `load_model` says of a newer one."""
+        return {"keras_recon": __version__}
+
+    def build_from_config(self, config):
+        """Nothing to do: `__init__` builds."""
+
+    def get_config(self):
+        """The arguments of the constructor, and of a quantised model the indices of the quantised layers by mode."""
+        modes = [layer.dtype_policy.quantization_mode for layer in self._flatten_layers()]
+        quantized = {mode: [i for i, of_layer in enumerate(modes) if of_layer == mode] for mode in {*modes} - {None}}
+        return {"name": self.name, **({"quantized": quantized} if quantized else {})}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        quantized = config.pop("quantized", {})
+        model = cls(**config)
+        layers = [*model._flatten_layers()]
+        for mode, indices in quantized.items():
+            chosen = {id(layers[i]) for i in indices if not layers[i].dtype_policy.quantization_mode}
+            if chosen:  # those of a backbone are in its own configuration
+                model.quantize(mode, filters=lambda layer, chosen=chosen: id(layer) in chosen)
+        return model
 
     def _seed_states(self):
         others = {id(v) for v in (*self.weights, *self.metrics_variables)}

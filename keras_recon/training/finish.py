@@ -12,6 +12,7 @@ from keras_recon.evaluation.scores import evaluate, hidden_psnr
 from keras_recon.export import FORMATS, export_model
 from keras_recon.inference import reconstruct
 from keras_recon.models import Reconstructor
+from keras_recon.models.exportable import can_export
 from keras_recon.training.options import TrainingOptions
 from keras_recon.training.train import fitting_batches
 from keras_recon.utils.environment import environment
@@ -64,7 +65,7 @@ def finish_run(
             name: {"hidden psnr": hidden_psnr(row["psnr"], model.fixed_mask), **row} for name, row in results.items()
         }
     degraded, clean = data.spread(validation_batches, PICTURES)
-    formats = [name for name in ("keras", "savedmodel") if keras.backend.backend() in FORMATS[name].backends]
+    formats = [name for name in ("keras", "savedmodel") if can_export(FORMATS[name].keras_name)]
     with _step(f"exporting ({', '.join(formats)})"):
         export_model(model, run.folder, formats, degraded, clean)
     with _step("drawing"):

@@ -4,7 +4,7 @@ import inspect
 
 import keras
 import pytest
-from contracts import check_composition, check_export, check_inputs, random_images
+from contracts import check_composition, check_export, check_inputs, check_quantization, random_images
 from models.test_restoration import TINY as TINY_UNET
 from models.test_vit import TINY
 from models.tiny_backbones import tiny_backbone
@@ -43,6 +43,11 @@ def test_it_nests_saves_and_loads(name, tmp_path):
 @pytest.mark.parametrize("name", BUILDERS)
 def test_it_says_what_images_it_wants(name):
     check_inputs(build(name))
+
+
+@pytest.mark.parametrize("name", ["ViTReconstructor", "ConvAutoencoder", "PretrainedViTReconstructor"])
+def test_it_is_quantised_saved_and_loaded(name, tmp_path):
+    check_quantization(build(name), tmp_path)
 
 
 @pytest.mark.parametrize("format", ["tf_saved_model", "onnx", "litert"])
