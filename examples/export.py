@@ -6,7 +6,6 @@ The certificate, parity.json, compares them on crops of the validation photos th
 import sys
 from pathlib import Path
 
-import numpy as np
 from app.extras import require
 from app.parser import Parser, check_model_path, fail
 from app.quiet import quiet_start
@@ -27,6 +26,8 @@ def main(argv: list[str] | None = None):
     require("export", *(package for name in args.format for package in FORMATS[name]))
 
     with quiet_start():
+        import numpy as np
+
         from keras_recon import data, export_model, load_model  # from here on imports take seconds
         from keras_recon.images.resize import resize_bicubic
         from keras_recon.utils.run import Run

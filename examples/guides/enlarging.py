@@ -50,8 +50,8 @@ val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH
 
 # %%
 model = keras_recon.models.RestorationUNet((32, 32, 3), filters=(32, 64), num_blocks=1, upscale=2)
-optimizer = keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(2e-3, EPOCHS * STEPS_PER_EPOCH))
-model.compile(optimizer, loss=keras_recon.losses.Charbonnier(), metrics=[keras_recon.metrics.PSNR()])
+rate = keras.optimizers.schedules.CosineDecay(0.0, EPOCHS * STEPS_PER_EPOCH, warmup_target=2e-3, warmup_steps=100)
+model.compile(keras.optimizers.AdamW(rate), loss=keras_recon.losses.Charbonnier(), metrics=[keras_recon.metrics.PSNR()])
 start = model.evaluate(val_batches, return_dict=True)
 history = model.fit(
     train_batches,

@@ -152,8 +152,7 @@ class PretrainedViTReconstructor(Reconstructor):
             **kwargs: arguments of the constructor.
         """
         if (Path(preset) / MODEL_FILE).exists():
-            given = {"image_shape": image_shape, "dtype": dtype}
-            given = {name: value for name, value in given.items() if value is not None}
+            given = {k: v for k, v in (("image_shape", image_shape), ("dtype", dtype)) if v is not None}
             return super().from_preset(preset, load_weights, **given, **kwargs)
         backbone = load_backbone(preset, load_weights, dtype)
         image_shape = tuple(image_shape or backbone.image_shape)
@@ -210,6 +209,7 @@ class PretrainedViTReconstructor(Reconstructor):
         parts = {"stem": stem}
         parts |= {f"block {i}" + ("" if i <= used else " (not run)"): [b] for i, b in enumerate(blocks, 1)}
         parts |= {"feature norms": self.feature_norms, "latent head": [self.latent_head], "decoder": [self.decoder]}
+        parts |= {"refiner": [self.refiner]} if self.refiner_filters else {}
         if self.linear_path:
             parts["linear path (fitted)"] = [self.linear]
         lines = [f"strategy {self.strategy}", f"{'part':22}{'parameters':>14}{'trained':>14}"]

@@ -46,8 +46,8 @@ def test_it_says_what_images_it_wants(name):
 
 
 @pytest.mark.parametrize("name", ["ViTReconstructor", "ConvAutoencoder", "PretrainedViTReconstructor"])
-def test_it_is_quantised_saved_and_loaded(name, tmp_path):
-    check_quantization(build(name), tmp_path)
+def test_it_is_quantised_saved_and_loaded(name, tmp_path, monkeypatch):
+    check_quantization(build(name), tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("format", ["tf_saved_model", "onnx", "litert"])
