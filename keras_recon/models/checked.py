@@ -19,6 +19,11 @@ class Checked(keras.Model):
             ValueError: they are integers, or of another shape.
         """
         images = ops.convert_to_tensor(images)
+        self._check(images)
+        return ops.cast(images, "float32") if keras.backend.standardize_dtype(images.dtype) == "float64" else images
+
+    def _check(self, images):
+        """Refuse an array or tensor that is no batch of the model's images."""
         dtype = keras.backend.standardize_dtype(images.dtype)
         if "float" not in dtype:
             raise ValueError(f"`images` must be float in [0, 1]: divide by 255. Received: dtype={dtype}")
@@ -28,7 +33,6 @@ class Checked(keras.Model):
                 f"`images` must have the shape (batch, {', '.join(map(str, self.image_shape))}). "
                 f"Received: shape={tuple(images.shape)}"
             )
-        return ops.cast(images, "float32") if dtype == "float64" else images
 
     def __call__(self, images, *args, **kwargs):
         return super().__call__(self.checked(images), *args, **kwargs)
@@ -38,14 +42,34 @@ class Checked(keras.Model):
         super().compile(optimizer, losses.get(loss), loss_weights, _known(metrics), **kwargs)
 
     def fit(self, x=None, *args, **kwargs):
-        return super().fit(_in_range(x), *args, **kwargs)
+        return super().fit(self._checked_data(x), *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         within_fit = "_use_cached_eval_dataset" in kwargs  # after every epoch
-        return super().evaluate(x if within_fit else _in_range(x), *args, **kwargs)
+        return super().evaluate(x if within_fit else self._checked_data(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        return super().predict(_in_range(x), *args, **kwargs)
+        return super().predict(self._checked_data(x), *args, **kwargs)
+
+    def _checked_data(self, data):
+        """The same data, of which an array, or the first batch, is looked at.
+
+        Before Keras begins: on JAX, an error in a step would leave the model without its weights.
+        """
+        if data is None or hasattr(data, "shape"):
+            batch = data
+        elif isinstance(data, keras.utils.PyDataset):
+            batch = data[0]
+        else:
+            batches = iter(data)
+            batch = next(batches, None)
+            if batches is data:  # a generator, which has nothing twice
+                data = _chained([] if batch is None else [batch], batches)
+        images = batch[0] if isinstance(batch, (tuple, list)) else batch
+        if hasattr(images, "shape"):
+            self._check(images)
+            check_range(ops.convert_to_numpy(images))
+        return data
 
 
 def _known(names):
@@ -55,23 +79,6 @@ def _known(names):
         return metrics.CLASSES[name]() if isinstance(name, str) and name in metrics.CLASSES else name
 
     return names and keras.tree.map_structure(known, names)
-
-
-def _in_range(data):
-    """The same data; a ValueError if the values of an array, or of the first batch, are not about [0, 1]."""
-    if data is None or hasattr(data, "shape"):
-        batch = data
-    elif isinstance(data, keras.utils.PyDataset):
-        batch = data[0]
-    else:
-        batches = iter(data)
-        batch = next(batches, None)
-        if batches is data:  # a generator, which has nothing twice
-            data = _chained([] if batch is None else [batch], batches)
-    images = batch[0] if isinstance(batch, (tuple, list)) else batch
-    if hasattr(images, "shape"):
-        check_range(ops.convert_to_numpy(images))
-    return data
 
 
 def _chained(*parts):

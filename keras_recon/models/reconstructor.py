@@ -174,7 +174,7 @@ class Reconstructor(Checked, SafelySaved):
             if isinstance(self.decoder, (LinearDecoder, Transformer)):  # they decode patches, which overlap too
                 below, decoded = below + decoded, 0.0
             below = inverse_lapped_transform(below, self.patch_size)
-        images = decoded + below
+        images = below + decoded
         if self.refiner_filters:
             images = images + ops.cast(self.refiner(centered(images), training=training), "float32")
         return in_range(images, training)
