@@ -31,6 +31,13 @@ def load_backbone(preset: str, load_weights: bool = True, dtype=None) -> keras.M
     return getattr(backbone, "vision_encoder", backbone)
 
 
+def deserialize_backbone(config: dict) -> keras.Model:
+    """The backbone that `keras.saving.serialize_keras_object` made the configuration of."""
+    import keras_hub  # noqa: F401  registers its class
+
+    return keras.saving.deserialize_keras_object(config)
+
+
 def load_mean_std(preset: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, per channel, that a preset's inputs are normalised with, for pixels in [0, 1].
 
@@ -209,9 +216,7 @@ class BackboneFeatures(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        import keras_hub  # noqa: F401  registers the backbone's class
-
-        return cls(**{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])})
+        return cls(**{**config, "backbone": deserialize_backbone(config["backbone"])})
 
     def get_config(self):
         backbone = keras.saving.serialize_keras_object(self.backbone)

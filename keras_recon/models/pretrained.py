@@ -1,6 +1,5 @@
 import math
 import typing
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ from keras_recon.models.backbones import (
     adapt_channels,
     backbone_parts,
     constant_positions,
+    deserialize_backbone,
     load_backbone,
     load_mean_std,
     patch_side,
@@ -20,7 +20,7 @@ from keras_recon.models.backbones import (
     reshape_backbone,
 )
 from keras_recon.models.reconstructor import Reconstructor
-from keras_recon.utils.run import MODEL_FILE
+from keras_recon.utils.run import Run
 
 DECODERS = ("linear", "transformer", "conv")
 
@@ -151,7 +151,7 @@ class PretrainedViTReconstructor(Reconstructor):
             dtype: dtype policy; the global one if None.
             **kwargs: arguments of the constructor.
         """
-        if (Path(preset) / MODEL_FILE).exists():
+        if Run(preset).model.exists():
             given = {k: v for k, v in (("image_shape", image_shape), ("dtype", dtype)) if v is not None}
             return super().from_preset(preset, load_weights, **given, **kwargs)
         backbone = load_backbone(preset, load_weights, dtype)
@@ -223,10 +223,7 @@ class PretrainedViTReconstructor(Reconstructor):
 
     @classmethod
     def from_config(cls, config):
-        import keras_hub  # noqa: F401  registers the backbone's class
-
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return super().from_config({**config, "backbone": backbone})
+        return super().from_config({**config, "backbone": deserialize_backbone(config["backbone"])})
 
     def get_config(self):
         config = super().get_config()

@@ -9,7 +9,7 @@ import keras
 from keras_recon.models.exportable import Exportable
 from keras_recon.presets import PRESETS, model_file
 from keras_recon.utils.files import replacing
-from keras_recon.utils.run import MODEL_FILE
+from keras_recon.utils.run import Run
 from keras_recon.version import __version__
 
 
@@ -52,8 +52,9 @@ class SafelySaved(Exportable):
 
     def save_to_preset(self, folder: str | Path):
         """Save the model, without its optimizer, where `from_preset` and `keras_recon.load_model` find it."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self.clone().save(Path(folder) / MODEL_FILE)
+        run = Run(folder)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        self.clone().save(run.model)
 
     def save(self, filepath, overwrite=True, **kwargs):
         if not overwrite:  # Keras asks before it writes

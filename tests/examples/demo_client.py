@@ -8,10 +8,13 @@ from typing import NamedTuple
 from urllib.request import urlopen
 
 import numpy as np
+from contracts import random_images
+from models.test_vit import TINY
 from PIL import Image
 
 from keras_recon.images.pixels import from_float
 from keras_recon.inference import reconstruct
+from keras_recon.models import ViTReconstructor
 
 
 class Server(NamedTuple):
@@ -50,6 +53,13 @@ class Server(NamedTuple):
     def picture(self, file: dict) -> np.ndarray:
         with urlopen(f"{self.address}/gradio_api/file={file['path']}") as answer:
             return np.asarray(Image.open(io.BytesIO(answer.read())))
+
+
+def tiny_model() -> ViTReconstructor:
+    """What the demo under test serves: a PCA."""
+    model = ViTReconstructor(**TINY)
+    model.adapt(random_images(20, 16, 16, 3))
+    return model
 
 
 class Refused(Exception):
