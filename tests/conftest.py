@@ -1,3 +1,7 @@
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of two test processes on two cores, the threads wait for each other
+
 import keras
 import pytest
 
