@@ -3,7 +3,7 @@
 import importlib
 
 # All classes are registered here, for `keras.saving.load_model`.
-from keras_recon import callbacks, degradations, layers, losses, metrics, models, ops, optimizers, presets
+from keras_recon import callbacks, data, degradations, layers, losses, metrics, models, ops, optimizers, presets
 from keras_recon.export import export_model
 from keras_recon.inference import reconstruct
 from keras_recon.saving import load_model
@@ -28,16 +28,10 @@ __all__ = [
     "train",
 ]
 # What needs TensorFlow is imported when it is used.
-_LAZY = {
-    "data": ("keras_recon.data", None),
-    "train": ("keras_recon.training.train", "train"),
-    "TrainingOptions": ("keras_recon.training.options", "TrainingOptions"),
-}
+_LAZY = {"train": "keras_recon.training.train", "TrainingOptions": "keras_recon.training.options"}
 
 
 def __getattr__(name):
     if name not in _LAZY:
         raise AttributeError(f"module 'keras_recon' has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    module = importlib.import_module(module)
-    return getattr(module, attribute) if attribute else module
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,7 +1,7 @@
 import math
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -68,6 +68,22 @@ class RandomCrops:
         return to_float(np.rot90(crop, rng.integers(4)) if self.quarter_turns else crop)
 
 
+def photos_of_step(
+    photos: Photos, image_shape, batch_size: int, steps_per_epoch: int, seed: int, step: int
+) -> list[str]:
+    """The names of the photos that the batch of a step of `training_batches` was cut from, sorted.
+
+    Example:
+
+    >>> training, validation = keras_recon.data.load_photos("sample")
+    >>> keras_recon.data.photos_of_step(training, (64, 64, 3), batch_size=2, steps_per_epoch=100, seed=0, step=7)
+    ['cat', 'coins']
+    """
+    crops = RandomCrops(photos, image_shape[:2], seed)
+    epoch, step = divmod(step, steps_per_epoch)
+    return sorted({crops.photo(epoch, step * batch_size + i) for i in range(batch_size)})
+
+
 def grid_crops(photos: Photos, size: tuple[int, int], stride: int, limit: int | None = None) -> np.ndarray:
     """The crops of `photo_grids` in one array, float32 (crops, height, width, channels).
 
@@ -108,6 +124,29 @@ def photo_grids(photos: Photos, size: tuple[int, int], stride: int, limit: int |
         corners = [(top, left) for top in rows for left in columns]
         corners = [corners[i] for i in _spread(len(corners), per_photo or len(corners))]
         yield np.stack([to_float(photo[top : top + size[0], left : left + size[1]]) for top, left in corners])
+
+
+def middle_photo(photos: Photos, longest: int) -> np.ndarray:
+    """The photo in the middle of all, or the next one that can be used, float32 (height, width, channels) in [0, 1].
+
+    Its longer side is scaled down to at most `longest` pixels.
+
+    Example:
+
+    >>> training, validation = keras_recon.data.load_photos("sample")
+    >>> keras_recon.data.middle_photo(validation, longest=300).shape
+    (200, 300, 3)
+    """
+
+    def scaled(photo):
+        scale = longest / max(photo.shape[:2])
+        if scale >= 1:
+            return to_float(photo)
+        size = [max(1, round(side * scale)) for side in photo.shape[:2]]
+        return np.clip(to_float(resize_bicubic(photo, size)), 0.0, 1.0)
+
+    middle = len(photos) // 2
+    return photos.first_good(chain(range(middle, len(photos)), range(middle)), scaled)
 
 
 def _spread(count: int, limit: int) -> list[int]:

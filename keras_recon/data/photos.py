@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Lock
@@ -11,6 +12,7 @@ from keras_recon.images.pixels import to_channels
 MAX_BAD_SHARE = 0.5
 REPRESENTATIVE = 1000  # so many photos tell of any number
 POLICIES = ("skip", "error")
+logger = logging.getLogger(__name__)
 
 
 class Photos(Sequence):
@@ -79,9 +81,11 @@ class Photos(Sequence):
         return None
 
     def reject(self, key, reason: str):
-        """Take a photo for bad."""
+        """Take a photo for bad: the log tells of it once."""
         if self.on_bad == "error":
             raise ValueError(str(BadImage(reason, key)))  # by its plain name it comes out of tf.data
+        if str(key) not in self.bad:  # two threads may meet it
+            logger.warning("%s is left out: %s", shown(str(key)), reason)
         self.bad[str(key)] = reason
         self._check_share()
 

@@ -29,8 +29,9 @@ def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: st
 
     Args:
         data: `"sample"` (13 photos that ship with scikit-image), `"tfds:NAME"` (TensorFlow Datasets), the path of a
-            folder of images, or a pair of arrays or lists of arrays (train, validation), each image
-            (height, width, channels), uint8 or float in [0, 1].
+            folder of images, a list of paths, or a pair (train, validation) of lists of paths, of arrays or of lists of
+            arrays, each image (height, width, channels), uint8 or float in [0, 1]. Of a list, one path in ten, chosen
+            by a hash of the file's name, is for validation.
         channels: 1, 3 or 4; files are converted, arrays must have them.
         data_dir: where TensorFlow Datasets keeps its data; its own default if None.
         on_bad: what is done about files that cannot be used: "skip" or "error", see `Photos`.
@@ -41,8 +42,8 @@ def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: st
     >>> len(training), len(validation), training[0].shape
     (10, 3, (512, 512, 3))
     """
-    if not isinstance(data, (str, Path)):
-        return tuple(_array_photos(images, channels) for images in data)
+    if not _is_path(data):
+        return _listed_photos([*data], channels, on_bad)
     if channels not in MODES:
         raise ValueError(f"`channels` of image files must be one of {list(MODES)}. Received: channels={channels}")
     if data == "sample":
@@ -131,9 +132,33 @@ def _sample_photos(names: tuple[str, ...], channels: int) -> Photos:
     return Photos(names, read)
 
 
+def _listed_photos(data: list, channels: int, on_bad: str) -> tuple[Photos, Photos]:
+    """Of a list of paths, or of a pair of lists of paths or of images."""
+    if all(map(_is_path, data)):
+        data = [[path for path in data if _is_validation(Path(path).name) == part] for part in (False, True)]
+    if len(data) != 2:
+        raise ValueError(
+            "`data` must be a list of paths, or a pair (train, validation) of lists of paths or images. "
+            f"Received: {len(data)} of type {type(data[0]).__name__}"
+        )
+    if not all(map(len, data)):
+        raise ValueError(
+            "`data` must have images for training and for validation; of a list of paths one in ten, chosen by a hash "
+            f"of the file's name, is for validation. Received: {len(data[0])} and {len(data[1])}"
+        )
+    return tuple(
+        Photos([*map(str, part)], lambda path: read_photo(path, channels), on_bad=on_bad)
+        if _is_path(part[0])
+        else _array_photos(part, channels)
+        for part in data
+    )
+
+
+def _is_path(data) -> bool:
+    return isinstance(data, (str, Path))
+
+
 def _array_photos(images, channels: int) -> Photos:
-    if not len(images):
-        raise ValueError("`data` must have at least one image for training and one for validation. Received: none")
     for image in images:
         if image.ndim != 3 or image.shape[-1] != channels:
             raise ValueError(
