@@ -29,19 +29,16 @@ keras.utils.set_random_seed(0)
 # Small batches serve this network best: it learns from the number of steps.
 
 # %%
-training, validation = keras_recon.data.load_photos(PHOTOS)
-train_batches = keras_recon.data.training_batches(training, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH, EPOCHS, seed=0)
-val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH_SIZE)
+training, validation = keras_recon.data.load(PHOTOS, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH)
 
 model = keras_recon.models.ConvAutoencoder(IMAGE_SHAPE, filters=(16, 64, 160), latent_dim=12)
-model.adapt(train_batches)
+model.adapt(training)
 model.compile("adamw", loss=keras_recon.losses.Charbonnier(), metrics=[keras_recon.metrics.PSNR()])
-start = model.evaluate(val_batches, return_dict=True)
+start = model.evaluate(validation, return_dict=True)
 history = model.fit(
-    train_batches,
+    training,
     epochs=EPOCHS,
-    steps_per_epoch=STEPS_PER_EPOCH,
-    validation_data=val_batches,
+    validation_data=validation,
     shuffle=False,  # the crops come in random order already
 )
 print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {start['psnr']:.2f} dB")
@@ -55,7 +52,7 @@ print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {
 # %%
 model.save("saved_models/autoencoder/model.keras")
 loaded = keras.saving.load_model("saved_models/autoencoder/model.keras")
-photo = validation[1][:200, :304] / np.float32(255)
+photo = keras_recon.data.load_photos(PHOTOS)[1][1][:200, :304] / np.float32(255)  # a validation photo
 wide = loaded.for_image_shape(photo.shape)
 
 latents = keras.ops.convert_to_numpy(wide.encode(photo[None]))

@@ -14,7 +14,7 @@ import numpy as np
 
 import keras_recon
 
-SIGMA = 25  # of 255
+NOISE = "noise:25"  # sigma, of 255
 PHOTOS = "sample"  # those of scikit-image, or the path of a folder
 IMAGE_SHAPE = (64, 64, 3)
 BATCH_SIZE = 8
@@ -26,16 +26,11 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## Pairs of noisy and clean crops
 #
-# A degradation is a function of an image and a random generator. Any other would do here: blur, JPEG, masks, or several
-# in their order, as in `from_string("blur:1.6+noise:5")`. Validation gets the same noise after every epoch.
+# Any other degradation would do here: blur, JPEG, masks, or several in their order, as in `"blur:1.6+noise:5"`.
+# Validation gets the same noise after every epoch.
 
 # %%
-noise = keras_recon.degradations.GaussianNoise(SIGMA)
-training, validation = keras_recon.data.load_photos(PHOTOS)
-train_batches = keras_recon.data.training_batches(
-    training, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH, EPOCHS, seed=0, degradation=noise
-)
-val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH_SIZE, degradation=noise)
+training, validation = keras_recon.data.load(PHOTOS, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH, degradation=NOISE)
 
 # %% [markdown]
 # ## Train
@@ -45,14 +40,13 @@ val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH
 
 # %%
 model = keras_recon.models.ConvAutoencoder(IMAGE_SHAPE, filters=(32, 64), latent_dim=48, skips=True)
-model.adapt(train_batches)
+model.adapt(training)
 model.compile("adamw", loss=keras_recon.losses.Charbonnier(), metrics=[keras_recon.metrics.PSNR()])
-start = model.evaluate(val_batches, return_dict=True)
+start = model.evaluate(validation, return_dict=True)
 history = model.fit(
-    train_batches,
+    training,
     epochs=EPOCHS,
-    steps_per_epoch=STEPS_PER_EPOCH,
-    validation_data=val_batches,
+    validation_data=validation,
     shuffle=False,  # the crops come in random order already
 )
 print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear {start['psnr']:.2f} dB")
@@ -63,8 +57,8 @@ print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear {start
 # %%
 model.save("saved_models/denoising/model.keras")
 loaded = keras.saving.load_model("saved_models/denoising/model.keras")
-photo = validation[1] / np.float32(255)
-noisy = noise(photo, np.random.default_rng(0))
+photo = keras_recon.data.load_photos(PHOTOS)[1][1] / np.float32(255)  # a validation photo
+noisy = keras_recon.degradations.get(NOISE)(photo, np.random.default_rng(0))
 output = keras_recon.reconstruct(loaded, noisy)
 
 figure, axes = plt.subplots(1, 3, figsize=(15, 3.7), layout="constrained")

@@ -24,9 +24,7 @@ EPOCHS = 3
 
 keras.utils.set_random_seed(0)
 
-training, validation = keras_recon.data.load_photos(PHOTOS)
-train_batches = keras_recon.data.training_batches(training, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH, EPOCHS, seed=0)
-val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH_SIZE)
+training, validation = keras_recon.data.load(PHOTOS, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH)
 
 # %% [markdown]
 # ## The model, and what of it is trained
@@ -49,16 +47,15 @@ print(model.trainable_report())
 # third of the learning rate of the new layers.
 
 # %%
-model.adapt(train_batches)
+model.adapt(training)
 learning_rate = keras.optimizers.schedules.CosineDecay(3e-3, EPOCHS * STEPS_PER_EPOCH)
 optimizer = keras_recon.optimizers.LayerwiseAdamW(learning_rate, depths=model.variable_depths(), scale=0.3)
 model.compile(optimizer, loss=keras_recon.losses.Charbonnier(), metrics=[keras_recon.metrics.PSNR()])
-start = model.evaluate(val_batches, return_dict=True)
+start = model.evaluate(validation, return_dict=True)
 history = model.fit(
-    train_batches,
+    training,
     epochs=EPOCHS,
-    steps_per_epoch=STEPS_PER_EPOCH,
-    validation_data=val_batches,
+    validation_data=validation,
     shuffle=False,  # the crops come in random order already
 )
 print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {start['psnr']:.2f} dB")
@@ -71,7 +68,7 @@ print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {
 # %%
 model.save("saved_models/fine_tuning/model.keras")
 loaded = keras.saving.load_model("saved_models/fine_tuning/model.keras")
-_, clean = keras_recon.data.spread(val_batches, 4)
+_, clean = keras_recon.data.spread(validation, 4)
 outputs = loaded.predict(clean, verbose=0)
 
 rows = {"crops": clean, "reconstructions": outputs, "absolute error, 5 times": 5 * np.abs(clean - outputs)}

@@ -25,12 +25,11 @@ keras.utils.set_random_seed(0)
 # ## Photos
 #
 # `"sample"` are the photos that come with scikit-image, ten to train on and three to validate on; the path of a folder
-# takes yours. Training sees random crops; validation, the same crops after every epoch.
+# takes yours, whose bad files are left out. Training sees random crops, other ones in every epoch; validation, the same
+# crops after each. Both are pairs: `degradation="noise:25"` would make the first of each noisy.
 
 # %%
-training, validation = keras_recon.data.load_photos(PHOTOS)
-train_batches = keras_recon.data.training_batches(training, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH, EPOCHS, seed=0)
-val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH_SIZE)
+training, validation = keras_recon.data.load(PHOTOS, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH)
 
 # %% [markdown]
 # ## The model begins as a linear map
@@ -41,19 +40,18 @@ val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH
 
 # %%
 model = keras_recon.models.ViTReconstructor(IMAGE_SHAPE, patch_size=8, latent_dim=12)
-model.adapt(train_batches)
+model.adapt(training)
 learning_rate = keras.optimizers.schedules.CosineDecay(3e-3, EPOCHS * STEPS_PER_EPOCH)
 model.compile(
     keras.optimizers.AdamW(learning_rate), loss=keras_recon.losses.Charbonnier(), metrics=[keras_recon.metrics.PSNR()]
 )
-start = model.evaluate(val_batches, return_dict=True)
+start = model.evaluate(validation, return_dict=True)
 
 # %%
 history = model.fit(
-    train_batches,
+    training,
     epochs=EPOCHS,
-    steps_per_epoch=STEPS_PER_EPOCH,
-    validation_data=val_batches,
+    validation_data=validation,
     shuffle=False,  # the crops come in random order already
 )
 print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {start['psnr']:.2f} dB")
@@ -67,7 +65,7 @@ print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, linear path {
 # %%
 model.save("saved_models/vit_from_scratch/model.keras")
 loaded = keras.saving.load_model("saved_models/vit_from_scratch/model.keras")
-photo = validation[1]
+photo = keras_recon.data.load_photos(PHOTOS)[1][1]  # a validation photo
 output = keras_recon.reconstruct(loaded, photo)
 
 figure, axes = plt.subplots(1, 3, figsize=(15, 3.7), layout="constrained")

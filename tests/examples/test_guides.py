@@ -14,7 +14,14 @@ from models.tiny_backbones import SIZES
 from PIL import Image
 
 pytest.importorskip("tensorflow", reason="the data pipeline needs TensorFlow")
-SMALL = {"PHOTOS": "photos", "PRESET": "preset", "STEPS_PER_EPOCH": 2, "EPOCHS": 1, "FINE_TUNING_EPOCHS": 1}
+SMALL = {
+    "PHOTOS": "photos",
+    "PRESET": "preset",
+    "STEPS_PER_EPOCH": 2,
+    "EPOCHS": 1,
+    "FINE_TUNING_EPOCHS": 1,
+    "WIDTHS": [16, 32],
+}
 
 
 def shortened(source):
@@ -58,13 +65,15 @@ def test_a_guide_runs(guide, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     (tmp_path / guide.name).write_text(shortened(source))
     names = runpy.run_path(guide.name)
-    # Few steps are no training, but must not throw the linear start away.
-    assert names["history"].history["val_psnr"][-1] > names["start"]["psnr"] - 0.1
-    images = keras.random.uniform((2, *names["loaded"].image_shape), seed=0)
+    if "history" in names:  # few steps are no training, but must not throw the linear start away
+        assert names["history"].history["val_psnr"][-1] > names["start"]["psnr"] - 0.1
+    image_shape = getattr(names["loaded"], "image_shape", (64, 64, 3))  # a probe is a functional model
+    images = keras.random.uniform((2, *image_shape), seed=0)
     loaded, outputs = (keras.ops.convert_to_numpy(names[name](images)) for name in ("loaded", "model"))
     np.testing.assert_allclose(loaded, outputs, atol=1e-5)
-    with Image.open(f"saved_models/{guide.stem}/reconstructions.png") as picture:
-        assert np.asarray(picture.convert("L")).std() > 20  # something is drawn
+    if "savefig" in source:
+        with Image.open(f"saved_models/{guide.stem}/reconstructions.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 20  # something is drawn
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
