@@ -30,7 +30,8 @@ def load_model(path: str | Path) -> Reconstructor:
 
     - The archive: what Keras writes and nothing else, with its checksums, and uncompressed.
     - The configuration: a `Reconstructor` of keras_recon, or one that this process registered, with objects of no other
-      classes in it than backbones of keras-hub and dtype policies; numbers up to 65,536.
+      classes in it than backbones of keras-hub, dtype policies and layers that this process registered; numbers up to
+      65,536.
     - The weights: numbers that are in the file itself.
 
     `keras.saving.load_model` does the same for a file that is fine. Its `safe_mode` refuses code and wrong checksums
@@ -164,7 +165,8 @@ def _is_allowed(config):
         return False
     import keras_hub  # takes seconds to import
 
-    return issubclass(registered, keras_hub.models.Backbone)
+    own = not config["registered_name"].startswith("keras_hub>") and issubclass(registered, keras.layers.Layer)
+    return own or issubclass(registered, keras_hub.models.Backbone)
 
 
 def _registered(config) -> type | None:

@@ -174,6 +174,52 @@ def check_quantization(model: keras.Model, path, monkeypatch):
         model.quantize("float8")
 
 
+def check_freezing(model: keras.Model, path):
+    """Layers that are frozen, and those in them that are not, stay what they are, and are so in a file and a clone."""
+    whole = [v.path for v in model.trainable_variables]
+    part = model.backbone if hasattr(model, "backbone") else model.encoder
+    part.trainable = False
+    kept = next(layer for layer in part._flatten_layers(include_self=False) if layer.weights and not layer._layers)
+    kept.trainable = True
+    left = [v.path for v in model.trainable_variables]
+    assert {v.path for v in kept.trainable_variables} < {*left} < {*whole}
+    model.save(path / "frozen.keras")
+    for copy in (keras_recon.load_model(path / "frozen.keras"), model.clone()):
+        assert [v.path for v in copy.trainable_variables] == left
+    images = random_images(4, *model.image_shape)
+    before = {v.path: np.array(ops.convert_to_numpy(v)) for v in model.weights}
+    model.compile("sgd", "mse", run_eagerly=True)
+    model.fit(images, images + 0.1, batch_size=2, epochs=2, verbose=0)
+    moved = {v.path for v in model.weights if not np.array_equal(before[v.path], ops.convert_to_numpy(v))}
+    assert moved and moved <= {*left} | {v.path for v in model.non_trainable_variables if "moving" in v.name}
+
+
+def check_lora(model: keras.Model, path):
+    """`enable_lora` trains nothing but its updates; they are in a file and a clone, and merged for use."""
+    images = random_images(4, *model.image_shape)
+
+    def train():
+        model.compile(keras.optimizers.Adam(1e-2, epsilon=1e-10), "mse", run_eagerly=True)
+        model.fit(images, images + 0.1, batch_size=2, epochs=2, verbose=0)
+
+    train()  # behind a head that is zero, nothing learns
+    model.enable_lora(2)
+    names = {v.name for v in model.trainable_variables if "backbone" not in model.get_config() or "lora" in v.name}
+    assert names == {"lora_kernel_a", "lora_kernel_b"}
+    before = outputs_of(model, images)
+    train()
+    outputs = outputs_of(model, images)
+    assert not np.array_equal(outputs, before)
+    model.save(path / "lora.keras")
+    for copy in (keras_recon.load_model(path / "lora.keras"), model.clone()):
+        np.testing.assert_allclose(outputs_of(copy, images), outputs, atol=1e-6)
+        assert [v.path for v in copy.trainable_variables] == [v.path for v in model.trainable_variables]
+    assert len(model.merged().weights) < len(model.weights)
+    np.testing.assert_allclose(outputs_of(model.merged(), images), outputs, atol=1e-5)
+    with pytest.raises(ValueError, match="`enable_lora` can be called once"):
+        model.enable_lora(2)
+
+
 def check_export(model: keras.Model, format: str, path):
     """`export` of a model that was never called answers as it does, or names the backend that can write the format."""
     if keras.backend.backend() not in {"tf_saved_model": ("tensorflow", "jax")}.get(format, ("tensorflow",)):

@@ -83,11 +83,16 @@ def reconstruct(
 
 
 def check_model(model: Reconstructor):
-    """Refuse a masked model: its tiles overlap, so that what one hides another would copy to the output."""
+    """Refuse a masked model, whose tiles overlap, so that what one hides another would copy, and one without tiles."""
     if model.is_masked:
         raise ValueError(
             "`model` must see whole tiles: those of a masked model would show each other what they hide. "
             "Received: a masked model"
+        )
+    if None in model.image_shape:
+        raise ValueError(
+            "`model` must have the size of its tiles, such as model.for_image_shape((128, 128, 3)) has. "
+            f"Received: image_shape={model.image_shape}"
         )
 
 

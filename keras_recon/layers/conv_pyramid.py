@@ -139,7 +139,7 @@ class ConvDecoder(_Pyramid):
         self.levels = []
         for i, width in enumerate(self.filters):
             scale = 2 ** (len(self.filters) - 1 - i)
-            shape = (batch, rows * scale, columns * scale, width)
+            shape = (batch, rows and rows * scale, columns and columns * scale, width)
             self.levels.append(self._level(i))
             self.levels[i].build(shape)
             self.upsamples[i].build(shape)

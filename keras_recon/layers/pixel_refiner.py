@@ -37,8 +37,8 @@ class PixelRefiner(keras.layers.Layer):
 
     def build(self, input_shape):
         batch, height, width, channels = input_shape
-        self.scale = 1 if height % 2 or width % 2 else 2
-        inputs = (batch, height // self.scale, width // self.scale, self.scale**2 * channels)
+        self.scale = 1 if any(side is not None and side % 2 for side in (height, width)) else 2
+        inputs = (batch, *[side and side // self.scale for side in (height, width)], self.scale**2 * channels)
         self.embedding.build(inputs)
         for block in self.blocks:
             block.build((*inputs[:-1], self.filters))

@@ -1,4 +1,3 @@
-import math
 import typing
 
 import keras
@@ -19,7 +18,7 @@ class ConvAutoencoder(Reconstructor):
     Residual blocks as in `keras_recon.layers.ResidualBlock`; the linear path is described in `Reconstructor`.
 
     Args:
-        image_shape: (height, width, channels).
+        image_shape: (height, width, channels); None for a height or width that differs from batch to batch.
         filters: channels of each level, from fine to coarse. `patch_size`, the side in pixels of what a latent vector
             stands for, is 2^levels and must divide height and width.
         latent_dim: latent values per position.
@@ -70,7 +69,7 @@ class ConvAutoencoder(Reconstructor):
         **kwargs,
     ):
         filters = tuple(filters)
-        if any(side % 2 ** len(filters) for side in tuple(image_shape)[:2]):
+        if any(side is not None and side % 2 ** len(filters) for side in tuple(image_shape)[:2]):
             raise ValueError(
                 "`filters` has a number per level, and 2^levels must divide the image's height and width. "
                 f"Received: filters={filters}, image_shape={image_shape}"
@@ -110,8 +109,8 @@ class ConvAutoencoder(Reconstructor):
         self.kl_weight = kl_weight
         self.seed = seed
         if skips:  # they carry every level's features around the bottleneck
-            carried = sum(math.prod(self.image_shape[:2]) // 4**i * width for i, width in enumerate(filters, 1))
-            self.compression_ratio = math.prod(self.image_shape) / (math.prod(self.latent_shape) + carried)
+            carried = sum(self.patch_size**2 // 4**i * width for i, width in enumerate(filters, 1))
+            self.compression_ratio = self.patch_size**2 * self.image_shape[2] / (latent_dim + carried)
         self.build((None, *self.image_shape))
 
     def build(self, input_shape):

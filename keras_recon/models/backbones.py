@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from PIL import Image
 
+from keras_recon.models.trainable import freeze_layers, frozen_layers
+
 
 def load_backbone(preset: str, load_weights: bool = True, dtype=None) -> keras.Model:
     """The image backbone of a preset; of a model of images and texts (CLIP, SigLIP) its vision encoder.
@@ -36,6 +38,14 @@ def deserialize_backbone(config: dict) -> keras.Model:
     import keras_hub  # noqa: F401  registers its class
 
     return keras.saving.deserialize_keras_object(config)
+
+
+def copy_backbone(backbone: keras.Model) -> keras.Model:
+    """Another backbone of the same weights and frozen layers."""
+    copy = deserialize_backbone(keras.saving.serialize_keras_object(backbone))
+    copy.set_weights(backbone.get_weights())
+    freeze_layers(copy, frozen_layers(backbone))
+    return copy
 
 
 def load_mean_std(preset: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -149,8 +159,8 @@ def backbone_parts(backbone: keras.Model) -> tuple[list, list]:
     _, embedding, encoder = [*backbone.layers, None, None][:3]
     if not hasattr(encoder, "encoder_layers"):
         raise ValueError(
-            "`backbone` must be a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, or a vision "
-            f"encoder of CLIP or SigLIP). Received: backbone of type {type(backbone).__name__}"
+            "`backbone` must be a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, DINOv3, or a "
+            f"vision encoder of CLIP or SigLIP). Received: backbone of type {type(backbone).__name__}"
         )
     # DeiT drops out inside its embedding already.
     return [embedding, *([encoder.dropout] if hasattr(encoder, "dropout") else [])], encoder.encoder_layers

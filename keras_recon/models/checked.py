@@ -27,12 +27,24 @@ class Checked(keras.Model):
         dtype = keras.backend.standardize_dtype(images.dtype)
         if "float" not in dtype:
             raise ValueError(f"`images` must be float in [0, 1]: divide by 255. Received: dtype={dtype}")
-        sides = zip(images.shape[1:], self.image_shape)
-        if len(images.shape) != 4 or any(None not in pair and len({*pair}) > 1 for pair in sides):
+        side = self.patch_size  # an unknown height or width is a multiple of it
+
+        def fits(size, expected):
+            return size is None or (size % side == 0 if expected is None else size == expected)
+
+        if len(images.shape) != 4 or not all(map(fits, images.shape[1:], self.image_shape)):
+            multiples = f", None a multiple of {side}" if None in self.image_shape else ""
             raise ValueError(
-                f"`images` must have the shape (batch, {', '.join(map(str, self.image_shape))}). "
+                f"`images` must have the shape (batch, {', '.join(map(str, self.image_shape))}){multiples}. "
                 f"Received: shape={tuple(images.shape)}"
             )
+
+    def compute_output_spec(self, images, training=None):
+        """Of an unknown size, for which Keras would try the call with sizes of its own."""
+        if None not in self.image_shape:
+            return super().compute_output_spec(images, training=training)
+        scaled = [side and side * self.upscale for side in images.shape[1:3]]
+        return keras.KerasTensor((images.shape[0], *scaled, images.shape[3]), "float32")
 
     def __call__(self, images, *args, **kwargs):
         return super().__call__(self.checked(images), *args, **kwargs)

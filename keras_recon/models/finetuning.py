@@ -1,9 +1,10 @@
 """What of a pretrained backbone is trained, and how."""
 
 import keras
-import numpy as np
 
 from keras_recon.models.backbones import backbone_parts
+from keras_recon.models.gradual_unfreezing import GradualUnfreezing
+from keras_recon.optimizers import LayerwiseAdamW, without_loss_scaling
 
 # name: (what its number says, its default); None for none.
 STRATEGIES = {
@@ -37,10 +38,12 @@ def parse_strategy(strategy: str) -> tuple[str, float | None]:
 def apply_strategy(backbone: keras.Model, strategy: str, depth: int):
     """Mark what of the backbone's first `depth` blocks, and of what comes before them, is trained.
 
+    Layers that are not `trainable` stay so.
+
     - `frozen`: nothing.
     - `full`: everything.
-    - `gradual:E`: everything in the end; `keras_recon.callbacks.GradualUnfreezing` frees one more block, from the last
-      to the first, after every E epochs.
+    - `gradual:E`: everything in the end; `keras_recon.callbacks.GradualUnfreezing`, which `fit` adds, frees one more
+      block, from the last to the first, after every E epochs.
     - `llrd:D`: everything; `keras_recon.optimizers.LayerwiseAdamW` slows each block down by the factor D against the
       one above it.
     - `last:N`: the last N blocks.
@@ -50,6 +53,7 @@ def apply_strategy(backbone: keras.Model, strategy: str, depth: int):
     """
     name, number = parse_strategy(strategy)
     stem, blocks = backbone_parts(backbone)
+    frozen = {id(v) for layer in backbone._flatten_layers() if not layer.trainable for v in own_variables(layer)}
     if name == "lora":
         backbone.enable_lora(int(number))
     layers = {"last": blocks[:depth][-int(number or 1) :], "frozen": []}.get(name, [*stem, *blocks[:depth]])
@@ -68,7 +72,13 @@ def apply_strategy(backbone: keras.Model, strategy: str, depth: int):
     }
     # Of the variables, not of the layers: a layer's flag would be saved in the backbone's configuration.
     for variable in backbone.weights:
-        variable.trainable = id(variable) in trained
+        variable.trainable = id(variable) in trained - frozen
+
+
+def own_variables(layer: keras.layers.Layer) -> list:
+    """The variables that are a layer's own, not those of layers in it."""
+    inner = {id(v) for inside in layer._flatten_layers(include_self=False) for v in inside.variables}
+    return [v for v in layer.variables if id(v) not in inner]
 
 
 def variable_depths(backbone: keras.Model, depth: int) -> dict[str, int]:
@@ -78,38 +88,33 @@ def variable_depths(backbone: keras.Model, depth: int) -> dict[str, int]:
     return {variable.path: depth for depth, variables in enumerate(groups) for variable in variables}
 
 
-def lora_variables(backbone: keras.Model) -> list[tuple]:
-    """(kernel, a, b) of each layer with LoRA."""
-    by_path = {variable.path: variable for variable in backbone.variables}
-    layers = [path.removesuffix("lora_kernel_a") for path in by_path if path.endswith("/lora_kernel_a")]
-    return [tuple(by_path[layer + name] for name in ("kernel", "lora_kernel_a", "lora_kernel_b")) for layer in layers]
+def optimizer_for(strategy: str, optimizer, depths: dict[str, int]) -> keras.optimizers.Optimizer:
+    """The optimizer, able to do what a strategy says.
 
+    A `LayerwiseAdamW` takes its depths and, under `llrd`, its decay from here where it was given none.
 
-class LoRAState(keras.layers.Layer):
-    """Saves the kernels and low-rank updates of a backbone apart.
-
-    On its own, Keras saves the kernels with the updates merged, and loads the updates as zeros, which can never be
-    trained again. It saves and loads attributes in the order of their names: this must come after the backbone's.
+    Raises:
+        ValueError: the strategy needs a `LayerwiseAdamW`, and this is another.
     """
+    name, number = parse_strategy(strategy)
+    optimizer = keras.optimizers.get(optimizer)
+    inner = without_loss_scaling(optimizer)
+    if isinstance(inner, LayerwiseAdamW):
+        inner.depths = inner.depths or depths
+        inner.decay = number if name == "llrd" and inner.decay == 1.0 else inner.decay
+    elif name in ("llrd", "gradual"):
+        raise ValueError(
+            f"`optimizer` must be a keras_recon.optimizers.LayerwiseAdamW, as strategy={strategy!r} has learning rates "
+            f"by depth. Received: optimizer={type(inner).__name__}"
+        )
+    return optimizer
 
-    def __init__(self, backbone: keras.Model, **kwargs):
-        super().__init__(**kwargs)
-        self.backbone_variables = lambda: [v for group in lora_variables(backbone) for v in group]  # not tracked twice
-        self.built = True
 
-    def save_own_variables(self, store):
-        for i, variable in enumerate(self.backbone_variables()):
-            store[str(i)] = variable
-
-    def load_own_variables(self, store):
-        for i, variable in enumerate(self.backbone_variables()):
-            variable.assign(store[str(i)])
-
-
-def merged_kernels(backbone: keras.Model) -> dict[str, np.ndarray]:
-    """The kernels with LoRA, by path, with the updates added; the rank and Keras's default alpha cancel."""
-    merged = {}
-    for group in lora_variables(backbone):
-        kernel, a, b = (keras.ops.convert_to_numpy(variable).astype("float32") for variable in group)
-        merged[group[0].path] = kernel + a @ b
-    return merged
+def callbacks_for(strategy: str, callbacks, num_layers: int):
+    """The callbacks of a training, and the one that `gradual` needs of `num_layers` blocks."""
+    name, number = parse_strategy(strategy)
+    if name != "gradual":
+        return callbacks
+    callbacks = keras.tree.flatten(callbacks or [])
+    has_one = any(isinstance(callback, GradualUnfreezing) for callback in callbacks)
+    return callbacks if has_one else [*callbacks, GradualUnfreezing(int(number), num_layers)]

@@ -22,7 +22,7 @@ def fitting_patches(model, data: np.ndarray | Iterable, max_patches: int | None)
                 f"Received: {clean.dtype} of shape {clean.shape}"
             )
         check_range(degraded)
-        count = math.ceil(missing / math.prod(model.latent_shape[:2]))
+        count = math.ceil(missing / math.prod(side // model.patch_size for side in clean.shape[1:3]))
         pair = ops.convert_to_tensor(np.concatenate([degraded[:count], clean[:count]]), "float32")
         pair = ops.convert_to_numpy(model.patches(pair)).reshape(2, -1, values)
         patches.append(pair[:, :missing])

@@ -5,13 +5,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon.layers import ConvDecoder, LinearDecoder, TransformerDecoder
 from keras_recon.models import finetuning
 from keras_recon.models.backbones import (
     BackboneFeatures,
     adapt_channels,
     backbone_parts,
     constant_positions,
+    copy_backbone,
     deserialize_backbone,
     load_backbone,
     load_mean_std,
@@ -19,10 +19,9 @@ from keras_recon.models.backbones import (
     read_depths,
     reshape_backbone,
 )
+from keras_recon.models.decoders import make_decoder
 from keras_recon.models.reconstructor import Reconstructor
 from keras_recon.utils.run import Run
-
-DECODERS = ("linear", "transformer", "conv")
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -40,14 +39,17 @@ class PretrainedViTReconstructor(Reconstructor):
     The linear path is described in `Reconstructor`.
 
     Args:
-        backbone: a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, vision encoder of CLIP or
-            SigLIP) for the images' shape; see `from_preset`.
+        backbone: a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, DINOv3, vision encoder of CLIP
+            or SigLIP) for the images' shape; see `from_preset`. Its frozen layers stay frozen. Under the strategy
+            `"full"` it is the model's own, under another one the model has a copy.
         latent_dim: latent values per patch.
         feature_layers: the depths that are read: 0 is what enters the first block, i the output of block i. None for
             the quarters of the depth.
         strategy: what of the backbone is trained: `"frozen"`, `"full"`, `"last:N"`, `"gradual:E"`, `"llrd:D"`,
-            `"lora:R"`, `"bitfit"` or `"layernorm"`, see `keras_recon.models.finetuning.apply_strategy`.
-        decoder: `"linear"`, `"transformer"` or `"conv"`, which needs a patch size that is a power of two.
+            `"lora:R"`, `"bitfit"` or `"layernorm"`, see `keras_recon.models.finetuning.apply_strategy`. Two need a
+            `keras_recon.optimizers.LayerwiseAdamW` in `compile`: `gradual` and `llrd`.
+        decoder: `"linear"`, `"transformer"`, `"conv"`, which needs a patch size that is a power of two, or a layer of
+            yours from latents (batch, *latent_shape) to images, which are added to the linear path's.
         decoder_num_layers: transformer blocks, or residual blocks of each level of the convolutional decoder.
         decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim: of the transformer; the coarsest level of the
             convolutional decoder has `decoder_hidden_dim` channels, each finer one half as many.
@@ -73,7 +75,7 @@ class PretrainedViTReconstructor(Reconstructor):
         latent_dim: int = 48,
         feature_layers: tuple[int, ...] | None = None,
         strategy: str = "full",
-        decoder: str = "transformer",
+        decoder: str | keras.layers.Layer = "transformer",
         decoder_num_layers: int = 2,
         decoder_num_heads: int = 4,
         decoder_hidden_dim: int = 256,
@@ -83,6 +85,14 @@ class PretrainedViTReconstructor(Reconstructor):
         linear_path: bool | str = "lapped",
         **kwargs,
     ):
+        if isinstance(backbone, str):
+            raise ValueError(
+                "`backbone` must be a keras-hub backbone; `PretrainedViTReconstructor.from_preset` loads one by its "
+                f"name. Received: backbone={backbone!r}"
+            )
+        backbone = getattr(backbone, "vision_encoder", backbone)
+        if strategy != "full":
+            backbone = copy_backbone(backbone)
         _, blocks = backbone_parts(backbone)
         depth = len(blocks)
         if feature_layers is None:
@@ -102,19 +112,19 @@ class PretrainedViTReconstructor(Reconstructor):
         finetuning.apply_strategy(backbone, strategy, max(feature_layers))
         constant_positions(backbone)
         self.backbone = backbone
-        if finetuning.lora_variables(backbone):
-            self.lora_state = finetuning.LoRAState(backbone, name="lora_state")
+        if strategy.startswith("lora"):
+            self.track_lora(backbone)
         self.feature_norms = [
             keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy, name=f"feature_norm_{layer}")
             for layer in feature_layers
         ]
         self.latent_head = self.make_latent_head()
-        self.decoder = self._make_decoder(
-            decoder, decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim
+        self.decoder = make_decoder(
+            self, decoder, decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim
         )
         self.feature_layers = feature_layers
         self.strategy = strategy
-        self.decoder_kind = decoder
+        self.decoder_kind = decoder if isinstance(decoder, str) else None
         self.decoder_num_layers = decoder_num_layers
         self.decoder_num_heads = decoder_num_heads
         self.decoder_hidden_dim = decoder_hidden_dim
@@ -160,24 +170,6 @@ class PretrainedViTReconstructor(Reconstructor):
         kwargs = {"mean": tuple(mean.tolist()), "std": tuple(std.tolist()), **kwargs}
         return cls(reshape_backbone(backbone, image_shape), dtype=dtype, **kwargs)
 
-    def _make_decoder(self, decoder, num_layers, num_heads, hidden_dim, mlp_dim):
-        shared = {"zero_init": bool(self.linear_path), "dtype": self.dtype_policy, "name": "decoder"}
-        channels = self.image_shape[-1]
-        if decoder == "linear":
-            return LinearDecoder(self.patch_size, channels, **shared)
-        if decoder == "transformer":
-            sizes = {"num_layers": num_layers, "num_heads": num_heads, "hidden_dim": hidden_dim, "mlp_dim": mlp_dim}
-            return TransformerDecoder(self.patch_size, channels, **sizes, **shared)
-        levels = self.patch_size.bit_length() - 1
-        if decoder != "conv" or self.patch_size != 2**levels:
-            raise ValueError(
-                f"`decoder` must be one of {DECODERS}, and 'conv' needs a patch size that is a power of two. "
-                f"Received: decoder={decoder!r}, with patches of {self.patch_size} pixels"
-            )
-        filters = tuple(hidden_dim // 2**i for i in reversed(range(levels)))
-        # Groups: a batch's statistics would be the only ones in the model.
-        return ConvDecoder(channels, filters, num_layers, normalization="group", **shared)
-
     def features(self, images, patches, training=None):
         mean, std = (ops.convert_to_tensor(values, "float32") for values in (self.mean, self.std))
         inputs = (ops.convert_to_tensor(images) - mean) / std
@@ -191,16 +183,21 @@ class PretrainedViTReconstructor(Reconstructor):
     def variable_depths(self):
         return finetuning.variable_depths(self.backbone, max(self.feature_layers))
 
-    def merged(self) -> "PretrainedViTReconstructor":
-        """This model with the low-rank updates of LoRA added to the kernels, for use; itself where there are none."""
-        kernels = finetuning.merged_kernels(self.backbone)
-        if not kernels:
-            return self
-        merged = type(self).from_config({**self.get_config(), "strategy": "frozen"})
-        values = {v.path: kernels.get(v.path, v) for v in self.variables}
-        for variable in merged.variables:
-            variable.assign(values[variable.path])
-        return merged
+    def enable_lora(self, rank: int):
+        """The strategy `lora:R` from here on: of the backbone only the updates are trained. Compile afterwards."""
+        if self.strategy.startswith("lora"):
+            raise ValueError(f"`enable_lora` can be called once. Received: rank={rank} after {self.strategy!r}")
+        self.strategy = f"lora:{rank}"
+        finetuning.apply_strategy(self.backbone, self.strategy, max(self.feature_layers))
+        self.track_lora(self.backbone)
+
+    def compile(self, optimizer="rmsprop", *args, **kwargs):
+        optimizer = finetuning.optimizer_for(self.strategy, optimizer, self.variable_depths())
+        super().compile(optimizer, *args, **kwargs)
+
+    def fit(self, x=None, *args, callbacks=None, **kwargs):
+        callbacks = finetuning.callbacks_for(self.strategy, callbacks, max(self.feature_layers))
+        return super().fit(x, *args, callbacks=callbacks, **kwargs)
 
     def trainable_report(self) -> str:
         """A table of the model's parts: their parameters and how many of them are trained."""
@@ -223,7 +220,11 @@ class PretrainedViTReconstructor(Reconstructor):
 
     @classmethod
     def from_config(cls, config):
-        return super().from_config({**config, "backbone": deserialize_backbone(config["backbone"])})
+        decoder = config["decoder"]
+        if not isinstance(decoder, str):
+            decoder = keras.saving.deserialize_keras_object(decoder)
+        backbone = deserialize_backbone(config["backbone"])
+        return super().from_config({**config, "backbone": backbone, "decoder": decoder})
 
     def get_config(self):
         config = super().get_config()
@@ -237,7 +238,7 @@ class PretrainedViTReconstructor(Reconstructor):
             "backbone": backbone,
             "feature_layers": self.feature_layers,
             "strategy": self.strategy,
-            "decoder": self.decoder_kind,
+            "decoder": self.decoder_kind or keras.saving.serialize_keras_object(self.decoder),
             "decoder_num_layers": self.decoder_num_layers,
             "decoder_num_heads": self.decoder_num_heads,
             "decoder_hidden_dim": self.decoder_hidden_dim,

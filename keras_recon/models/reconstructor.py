@@ -1,4 +1,3 @@
-import math
 import typing
 from collections.abc import Iterable
 
@@ -34,7 +33,7 @@ class Reconstructor(Checked, SafelySaved):
     leaves the network nothing easy to begin with, it learns most. Outputs are clipped to [0, 1], except in training.
 
     Args:
-        image_shape: (height, width, channels).
+        image_shape: (height, width, channels); a fully convolutional model takes None for an unknown height or width.
         patch_size: side in pixels of the patch behind a latent vector; must divide height and width.
         latent_dim: latent values per patch.
         linear_path: `"lapped"`, True for a linear autoencoder of patches, or False for none.
@@ -78,14 +77,18 @@ class Reconstructor(Checked, SafelySaved):
         # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
         super().__init__(**kwargs, autocast=False)
         self.image_shape = tuple(image_shape)
-        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
-            raise ValueError(f"`image_shape` must be (height, width, channels). Received: image_shape={image_shape}")
-        height, width, channels = self.image_shape
-        if patch_size < 1 or height % patch_size or width % patch_size:
+        sides = [side for side in self.image_shape[:2] if side is not None or not self.fully_convolutional]
+        if len(self.image_shape) != 3 or not all(isinstance(n, int) and n > 0 for n in (*sides, self.image_shape[2])):
+            unknown = ", None for an unknown height or width" if self.fully_convolutional else ""
+            raise ValueError(
+                f"`image_shape` must be (height, width, channels){unknown}. Received: image_shape={image_shape}"
+            )
+        if patch_size < 1 or any(side % patch_size for side in sides):
             raise ValueError(
                 f"`patch_size` must divide the image's height and width. "
                 f"Received: patch_size={patch_size}, image_shape={self.image_shape}"
             )
+        channels = self.image_shape[2]
         if not 1 <= latent_dim <= patch_size**2 * channels:
             raise ValueError(
                 f"`latent_dim` must be from 1 to the {patch_size**2 * channels} values of a patch. "
@@ -96,8 +99,8 @@ class Reconstructor(Checked, SafelySaved):
         self.latent_dim = latent_dim
         self.linear_path = linear_path
         self.refiner_filters = (32 if linear_path == "lapped" else 0) if refiner_filters is None else refiner_filters
-        self.latent_shape = (height // patch_size, width // patch_size, latent_dim)
-        self.compression_ratio = math.prod(self.image_shape) / math.prod(self.latent_shape)
+        self.latent_shape = (*[side and side // patch_size for side in self.image_shape[:2]], latent_dim)
+        self.compression_ratio = patch_size**2 * channels / latent_dim
         if linear_path:
             self.linear = LinearAutoencoder(latent_dim, name="linear")
         if self.refiner_filters:
@@ -125,7 +128,8 @@ class Reconstructor(Checked, SafelySaved):
     def build_heads(self, features_dim: int):
         """Build what makes latents of features (batch, rows, columns, features_dim), and images of latents."""
         self.latent_head.build((None, *self.latent_shape[:2], features_dim))
-        self.decoder.build((None, *self.latent_shape))
+        if not self.decoder.built:  # as one of a user's own is
+            self.decoder.build((None, *self.latent_shape))
 
     def make_latent_head(self) -> keras.layers.Dense:
         """The layer from features to latents: zero at first where there is a linear path."""
@@ -150,7 +154,15 @@ class Reconstructor(Checked, SafelySaved):
         raise NotImplementedError
 
     def encode(self, images, training=None):
-        """Latents (batch, *latent_shape) of images (batch, *image_shape)."""
+        """Latents (batch, *latent_shape) of images (batch, *image_shape).
+
+        In batches, for more images than memory holds:
+
+        >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
+        >>> encoder = keras.Model(images := keras.Input(model.image_shape), model.encode(images))
+        >>> encoder.predict(np.random.rand(40, 32, 32, 3), batch_size=16, verbose=0).shape
+        (40, 4, 4, 12)
+        """
         images = self.checked(images)
         patches = self.patches(images)
         return self.to_latents(patches, self.features(images, patches, training=training))
@@ -189,10 +201,6 @@ class Reconstructor(Checked, SafelySaved):
     def variable_depths(self) -> dict[str, int]:
         """Depth in a pretrained backbone, by path, of the variables that come from one."""
         return {}
-
-    def merged(self) -> "Reconstructor":
-        """The model for use, without what only training needs."""
-        return self
 
     def for_image_shape(self, image_shape: tuple[int, int, int]) -> "Reconstructor":
         """A copy with the same weights for images of another height and width, where the model is fully convolutional.

@@ -69,12 +69,13 @@ class RestorationUNet(Reconstructor):
         super().build(input_shape)
         height, width, channels = self.output_image_shape
         self.encoder.build((None, height, width, channels))
-        self.decoder.build((None, height // self.patch_size, width // self.patch_size, self.filters[-1]))
+        coarsest = [side and side // self.patch_size for side in (height, width)]
+        self.decoder.build((None, *coarsest, self.filters[-1]))
 
     @property
     def output_image_shape(self) -> tuple[int, int, int]:
         height, width, channels = self.image_shape
-        return (height * self.upscale, width * self.upscale, channels)
+        return (height and height * self.upscale, width and width * self.upscale, channels)
 
     def encode(self, images, training=None):
         raise ValueError("A RestorationUNet has no bottleneck, so no latents: call the model instead of `encode`")

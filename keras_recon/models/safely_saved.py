@@ -7,13 +7,14 @@ from pathlib import Path
 import keras
 
 from keras_recon.models.exportable import Exportable
+from keras_recon.models.trainable import PartlyTrained, freeze_layers, frozen_layers
 from keras_recon.presets import PRESETS, model_file
 from keras_recon.utils.files import replacing
 from keras_recon.utils.run import Run
 from keras_recon.version import __version__
 
 
-class SafelySaved(Exportable):
+class SafelySaved(Exportable, PartlyTrained):
     """A model whose files are complete or absent: they are written beside their final name, then renamed.
 
     They also hold the states of its seed generators, which Keras does not save: a resumed run needs those of dropout,
@@ -100,18 +101,26 @@ class SafelySaved(Exportable):
         """Nothing to do: `__init__` builds."""
 
     def get_config(self):
-        """The arguments of the constructor, and of a quantised model the indices of the quantised layers by mode."""
+        """The arguments of the constructor, and what was done to the model since that holds for a loaded one too.
+
+        That is the indices of the quantised layers by mode, those of the frozen layers, and the rank of LoRA.
+        """
         modes = [layer.dtype_policy.quantization_mode for layer in self._flatten_layers()]
         quantized = {mode: [i for i, of_layer in enumerate(modes) if of_layer == mode] for mode in {*modes} - {None}}
-        return {"name": self.name, **({"quantized": quantized} if quantized else {})}
+        since = {"quantized": quantized, "frozen": frozen_layers(self), "lora_rank": self.lora_rank}
+        return {"name": self.name, **{key: value for key, value in since.items() if value}}
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        quantized = config.pop("quantized", {})
+        quantized, frozen, rank = (config.pop(key, None) for key in ("quantized", "frozen", "lora_rank"))
         model = cls(**config)
+        if rank:
+            model.enable_lora(rank)
+        if frozen:
+            freeze_layers(model, frozen)
         layers = [*model._flatten_layers()]
-        for mode, indices in quantized.items():
+        for mode, indices in (quantized or {}).items():
             chosen = {id(layers[i]) for i in indices if not layers[i].dtype_policy.quantization_mode}
             if chosen:  # those of a backbone are in its own configuration
                 model.quantize(mode, filters=lambda layer, chosen=chosen: id(layer) in chosen)

@@ -41,7 +41,7 @@ def inverse_lapped_transform(images, patch_size: int):
 
 
 def _across_borders(images, patch_size, matrix):
-    height, width, channels = images.shape[1:]
+    height, width, channels = ops.shape(images)[1:]
     images = _along(images, height, width * channels, patch_size, matrix)
     images = _along(images, width, channels, patch_size, matrix)
     return ops.reshape(images, (-1, height, width, channels))
@@ -52,10 +52,12 @@ def _along(images, length, inner, patch_size, matrix):
     lines = ops.reshape(images, (-1, length, inner))
     before, after = patch_size - patch_size // 2, patch_size // 2  # of the first border's pixels, and of the last one's
     borders = length // patch_size - 1
-    if not borders:
+    known = isinstance(borders, int)
+    if known and not borders:
         return lines
-    middle = ops.reshape(lines[:, before : length - after], (-1, borders, patch_size, inner))
-    middle = ops.reshape(ops.matmul(ops.cast(matrix, lines.dtype), middle), (-1, borders * patch_size, inner))
+    batch = -1 if known else ops.shape(lines)[0]  # there may be no borders, of which -1 cannot be told
+    middle = ops.reshape(lines[:, before : length - after], (batch, borders, patch_size, inner))
+    middle = ops.reshape(ops.matmul(ops.cast(matrix, lines.dtype), middle), (batch, borders * patch_size, inner))
     return ops.concatenate([lines[:, :before], middle, lines[:, length - after :]], axis=1)
 
 

@@ -2,7 +2,6 @@ import keras
 
 from keras_recon import losses, metrics
 from keras_recon.models import Reconstructor
-from keras_recon.models.finetuning import parse_strategy
 from keras_recon.optimizers import LayerwiseAdamW
 from keras_recon.training.options import TrainingOptions
 
@@ -25,12 +24,10 @@ def compile_model(model: Reconstructor, options: TrainingOptions, replicas: int 
         warmup_steps=warmup_steps,
     )
     depths = model.variable_depths()
-    strategy, number = parse_strategy(model.strategy)
     optimizer = LayerwiseAdamW(
         schedule,
         depths=depths,
         scale=options.backbone_scale,
-        decay=number if strategy == "llrd" else 1.0,
         weight_decay=options.weight_decay,
         # Near 30 dB, gradients of a mean over pixels are not far above Keras's default of 1e-7, which then slows the
         # steps: 0.3 dB less after 600 steps.

@@ -8,7 +8,6 @@ from keras_recon import data, degradations
 from keras_recon.callbacks import (
     Diverged,
     EndOnSignal,
-    GradualUnfreezing,
     HaltOnDivergence,
     ProgressBar,
     RunSummary,
@@ -17,7 +16,6 @@ from keras_recon.callbacks import (
     TrainingBackup,
 )
 from keras_recon.models import Reconstructor
-from keras_recon.models.finetuning import parse_strategy
 from keras_recon.optimizers import without_loss_scaling
 from keras_recon.training.compile import compile_model
 from keras_recon.training.distribution import ALONE, Distribution
@@ -148,12 +146,10 @@ def fitting_batches(training: data.Photos, image_shape: tuple[int, int, int], op
 
 def _logging(model: Reconstructor, run: Run, options: TrainingOptions, validation_batches) -> list:
     """The callbacks that say and keep how the training goes; the first add to the logs that the others write."""
-    strategy, number = parse_strategy(model.strategy)
     epochs = run.epochs() if run.log.exists() else []
     degraded, clean = data.spread(validation_batches, 6)
     return [
         Throughput(options.batch_size),
-        *([GradualUnfreezing(int(number), max(model.feature_layers))] if strategy == "gradual" else []),
         *([SwapEMAWeights()] if options.ema_momentum else []),  # before the callbacks that draw and save
         ProgressBar(),
         RunSummary(run.log_dir, run.name, run.config, (model.visible_part(degraded), clean)),

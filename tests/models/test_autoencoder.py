@@ -6,7 +6,7 @@ from contracts import check_model, outputs_of, random_images
 from keras import ops
 from models.test_vit import TINY as TINY_VIT
 
-from keras_recon.models import ConvAutoencoder, LinearReconstructor
+from keras_recon.models import ConvAutoencoder, LinearReconstructor, RestorationUNet
 
 TINY = {"image_shape": (16, 16, 3), "filters": (6, 8), "latent_dim": 5}
 
@@ -105,3 +105,45 @@ def test_wrong_arguments_get_one_sentence(changes, message):
 def test_variants(variant):
     model = ConvAutoencoder.from_variant(variant, image_shape=(16, 16, 3), num_blocks=1)
     assert model.filters == ConvAutoencoder.variants[variant]["filters"] and model.num_blocks == 1
+
+
+@pytest.mark.parametrize("build", [ConvAutoencoder, RestorationUNet])
+def test_any_height_and_width(build, tmp_path):
+    unknown, fixed = (
+        build(image_shape=shape, filters=(6, 8), num_blocks=1) for shape in ((None, None, 3), (16, 24, 3))
+    )
+    fixed.set_weights(unknown.get_weights())
+    images = random_images(8, 16, 24, 3)
+    if unknown.linear_path:
+        unknown.adapt(images)
+        fixed.adapt(images)
+        assert unknown.latent_shape == (None, None, 12) and unknown.compression_ratio == fixed.compression_ratio
+    np.testing.assert_allclose(outputs_of(unknown, images), outputs_of(fixed, images), atol=1e-6)
+    unknown.compile("adamw", "charbonnier", metrics=["psnr"])
+    pairs = [(sized, sized) for sized in (images, random_images(8, 8, 12, 3), random_images(8, 4, 4, 3))]
+    unknown.fit(Batches(pairs), epochs=2, verbose=0)
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(unknown(inputs))).save(tmp_path / "functional.keras")
+    loaded = keras.saving.load_model(tmp_path / "functional.keras")
+    for sized, _ in pairs:
+        means = outputs_of(unknown, sized).mean(axis=(1, 2))
+        np.testing.assert_allclose(outputs_of(loaded, sized), means, atol=1e-5)
+    assert outputs_of(unknown.for_image_shape((8, 12, 3)), pairs[1][0]).shape == (8, 8, 12, 3)
+    with pytest.raises(
+        ValueError, match=r"\(batch, None, None, 3\), None a multiple of 4\..*\(8, 16, 22, 3"
+    ):
+        unknown(images[:, :, :22])
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches that are there already."""
+
+    def __init__(self, pairs):
+        super().__init__()
+        self.pairs = pairs
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index]

@@ -4,7 +4,15 @@ import inspect
 
 import keras
 import pytest
-from contracts import check_composition, check_export, check_inputs, check_quantization, random_images
+from contracts import (
+    check_composition,
+    check_export,
+    check_freezing,
+    check_inputs,
+    check_lora,
+    check_quantization,
+    random_images,
+)
 from models.test_restoration import TINY as TINY_UNET
 from models.test_vit import TINY
 from models.tiny_backbones import tiny_backbone
@@ -48,6 +56,16 @@ def test_it_says_what_images_it_wants(name):
 @pytest.mark.parametrize("name", ["ViTReconstructor", "ConvAutoencoder", "PretrainedViTReconstructor"])
 def test_it_is_quantised_saved_and_loaded(name, tmp_path, monkeypatch):
     check_quantization(build(name), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", sorted({*BUILDERS} - {"LinearReconstructor"}))
+def test_it_is_frozen_in_parts(name, tmp_path):
+    check_freezing(build(name), tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted({*BUILDERS} - {"LinearReconstructor"}))
+def test_it_takes_low_rank_updates(name, tmp_path):
+    check_lora(build(name), tmp_path)
 
 
 @pytest.mark.parametrize("format", ["tf_saved_model", "onnx", "litert"])

@@ -8,8 +8,11 @@ from keras import ops
 from models.test_vit import TINY as TINY_VIT
 from models.tiny_backbones import tiny_backbone
 
+import keras_recon
+from keras_recon.callbacks import GradualUnfreezing
 from keras_recon.models import LinearReconstructor, PretrainedViTReconstructor
-from keras_recon.models.finetuning import lora_variables
+from keras_recon.models.trainable import lora_variables
+from keras_recon.optimizers import LayerwiseAdamW
 
 DECODER = {"decoder_num_layers": 1, "decoder_num_heads": 2, "decoder_hidden_dim": 8, "decoder_mlp_dim": 12}
 
@@ -81,7 +84,7 @@ STRATEGIES = {
 
 def train(model, images, epochs):
     """Steps of Adam, eagerly: tracing them takes longer."""
-    model.compile(keras.optimizers.Adam(1e-2, epsilon=1e-10), "mse", run_eagerly=True)
+    model.compile(LayerwiseAdamW(1e-2, epsilon=1e-10), "mse", run_eagerly=True)
     model.fit(images, images, epochs=epochs, verbose=0)
 
 
@@ -91,9 +94,9 @@ def keys(model):
 
 
 def moved(model, images):
-    """The backbone's variables that three steps change."""
+    """The backbone's variables that four epochs of a step change: as many as `gradual` needs for three depths."""
     before = {v.path: np.array(ops.convert_to_numpy(v)) for v in model.backbone.variables}
-    train(model, images, epochs=3)
+    train(model, images, epochs=4)
     return {v.path for v in model.backbone.variables if not np.array_equal(before[v.path], ops.convert_to_numpy(v))}
 
 
@@ -179,3 +182,77 @@ def test_the_report_counts_what_trains():
 def test_wrong_arguments_get_one_sentence(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny(**changes)
+
+
+def test_a_frozen_backbone_stays_frozen():
+    backbone = tiny_backbone()
+    backbone.trainable = False
+    for strategy in ("full", "last:1"):
+        model = PretrainedViTReconstructor(backbone, latent_dim=5, strategy=strategy)
+        assert not model.backbone.trainable_variables and model.decoder.trainable_variables
+        loaded = PretrainedViTReconstructor.from_config(model.get_config())
+        assert not loaded.backbone.trainable_variables and loaded.decoder.trainable_variables
+
+
+def test_a_strategy_leaves_the_callers_backbone_alone():
+    backbone = tiny_backbone()
+    trained = [v.path for v in backbone.trainable_variables]
+    frozen, lora = (PretrainedViTReconstructor(backbone, latent_dim=5, strategy=s) for s in ("frozen", "lora:2"))
+    assert [v.path for v in backbone.trainable_variables] == trained
+    assert not frozen.backbone.trainable_variables and len(lora.backbone.trainable_variables) == 12
+    full = PretrainedViTReconstructor(backbone, latent_dim=5)
+    assert full.backbone is backbone
+    images = random_images(2, 16, 16, 3)
+    outputs = [outputs_of(model.backbone, images) for model in (frozen, lora, full)]
+    np.testing.assert_array_equal(outputs[0], outputs[2])
+    np.testing.assert_array_equal(outputs[1], outputs[2])
+
+
+def test_strategies_say_which_optimizer_they_need():
+    images = random_images(4, 16, 16, 3)
+    for strategy in ("llrd:0.5", "gradual:1"):
+        model = tiny(strategy=strategy)
+        with pytest.raises(ValueError, match=f"must be a keras_recon.optimizers.LayerwiseAdamW.*{strategy}.*AdamW$"):
+            model.compile("adamw", "mse")
+        model.compile(LayerwiseAdamW(1e-3), "mse")
+        assert model.optimizer.depths == model.variable_depths()
+    model = tiny()
+    model.compile("adamw", "mse", run_eagerly=True)
+    with pytest.raises(ValueError, match=r"`GradualUnfreezing` needs .*Received: optimizer=AdamW"):
+        model.fit(images, images, verbose=0, callbacks=[GradualUnfreezing(1, 3)])
+
+
+def test_a_decoder_of_ones_own_is_loaded_again(tmp_path):
+    images = random_images(2, 16, 16, 3)
+    layers = [keras.layers.UpSampling2D(4), keras.layers.Conv2D(3, 3, padding="same")]
+    for decoder in (keras.Sequential(layers), Painter()):
+        model = PretrainedViTReconstructor(tiny_backbone(), latent_dim=5, decoder=decoder)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(outputs_of(loaded, images), outputs_of(model, images), atol=1e-6)
+    assert isinstance(keras_recon.load_model(tmp_path / "model.keras").decoder, Painter)  # registered in this process
+    with pytest.raises(ValueError, match=r"no Lambda.*Received: decoder of type Lambda"):
+        tiny(decoder=keras.layers.Lambda(lambda x: x))
+    with pytest.raises(
+        ValueError, match=r"must make images \(16, 16, 3\)\. Received: a decoder that makes \(8, 8, 5\)"
+    ):
+        tiny(decoder=keras.layers.UpSampling2D(2))
+
+
+@keras.saving.register_keras_serializable("test_pretrained")
+class Painter(keras.layers.Layer):
+    """A user's decoder."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight((input_shape[-1], 48), name="kernel")
+
+    def call(self, latents):
+        return ops.depth_to_space(latents @ self.kernel, 4)
+
+    def compute_output_shape(self, input_shape):
+        return (*[side and 4 * side for side in input_shape[:3]], 3)
+
+
+def test_a_name_is_no_backbone():
+    with pytest.raises(ValueError, match=r"from_preset` loads one by its name. Received: backbone='vit_base'"):
+        PretrainedViTReconstructor("vit_base")

@@ -1,13 +1,14 @@
 import keras
 
-from keras_recon.optimizers import without_loss_scaling
+from keras_recon.optimizers import LayerwiseAdamW, without_loss_scaling
 
 
 class GradualUnfreezing(keras.callbacks.Callback):
     """Frees a pretrained backbone from its last block to its first, one more after every `epochs_per_block` epochs.
 
     From "Universal Language Model Fine-tuning for Text Classification" (Howard and Ruder, 2018). Needs a model compiled
-    with `keras_recon.optimizers.LayerwiseAdamW`. The gradients of the frozen blocks are computed all the same.
+    with `keras_recon.optimizers.LayerwiseAdamW`. The gradients of the frozen blocks are computed all the same. A model
+    of the strategy `gradual` adds this callback itself.
 
     Args:
         epochs_per_block: epochs.
@@ -34,4 +35,11 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         optimizer = without_loss_scaling(self.model.optimizer)
+        if not isinstance(optimizer, LayerwiseAdamW):
+            raise ValueError(
+                "`GradualUnfreezing` needs a model compiled with keras_recon.optimizers.LayerwiseAdamW. "
+                f"Received: optimizer={type(optimizer).__name__}"
+            )
+        if not optimizer.built:  # it is in the first step
+            self.model.optimizer.build(self.model.trainable_variables)
         optimizer.frozen_below.assign(max(0, self.num_layers + 1 - epoch // self.epochs_per_block))
