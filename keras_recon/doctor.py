@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from keras_recon.models import Reconstructor, ViTReconstructor
+from keras_recon.models.checked import check_size
 from keras_recon.saving import load_model
 from keras_recon.version import __version__
 
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     say("versions", f"Python {platform.python_version()}, keras_recon {__version__}, {versions}")
     try:
         model = load_model(args.model) if args.model else ViTReconstructor((64, 64, args.channels))
+        check_size(model)
         describe_model(model, args.batch_size)
         wrong = check_data(args.data, model, args.batch_size) if args.data else 0
     except (ValueError, RuntimeError, ImportError) as error:
@@ -68,6 +70,7 @@ def describe_model(model: Reconstructor, batch_size: int):
     """Its shapes, and the memory that its weights take in training."""
     weights = sum(math.prod(variable.shape) for variable in model.trainable_variables)
     image = f"{'x'.join(map(str, model.image_shape))} to {'x'.join(map(str, model.latent_shape))} latent values"
+    say("load", "import keras_recon, then keras.saving.load_model or keras_recon.load_model")
     say("model", f"{type(model).__name__}, {image}, {weights:,} trainable parameters")
     images = 2 * 4 * batch_size * math.prod(model.image_shape)
     text = f"{(4 * VALUES_PER_WEIGHT * weights + images) / 2**20:,.0f} MiB for weights, gradients, AdamW and a batch"

@@ -35,6 +35,7 @@ def test_a_clean_folder(photos, model, capsys, monkeypatch):
     assert report["sizes"].startswith("9 to 33 high, 12 to 40 wide")
     assert report["channels"] == "4 RGB, 1 L"
     assert report["small"].startswith("1 of 9") and report["bad"] == "0 of 9 that were decoded"
+    assert report["load"].startswith("import keras_recon, then keras.saving.load_model")
     count = models.ViTReconstructor(**TINY).count_params()
     assert "16x16x3 to 4x4x5 latent values" in report["model"] and int(report["memory"].split()[0]) < count
     loader, speed = (float(re.match(r"[\d,]+", report[name])[0].replace(",", "")) for name in ("loader", "training"))

@@ -6,6 +6,7 @@ import numpy as np
 from keras_recon.images.pixels import from_float, to_float
 from keras_recon.inference.tiles import Axis, blend, cut
 from keras_recon.models import Reconstructor
+from keras_recon.models.checked import check_size
 
 
 def reconstruct(
@@ -89,11 +90,7 @@ def check_model(model: Reconstructor):
             "`model` must see whole tiles: those of a masked model would show each other what they hide. "
             "Received: a masked model"
         )
-    if None in model.image_shape:
-        raise ValueError(
-            "`model` must have the size of its tiles, such as model.for_image_shape((128, 128, 3)) has. "
-            f"Received: image_shape={model.image_shape}"
-        )
+    check_size(model)
 
 
 def check_strength(model: Reconstructor, strength: float):

@@ -53,6 +53,12 @@ class Checked(keras.Model):
         """As `keras.Model.compile`; strings may be those of `keras_recon.losses.get` and `metrics.get`."""
         super().compile(optimizer, losses.get(loss), loss_weights, _known(metrics), **kwargs)
 
+    def compile_from_config(self, config):
+        """What Keras does for a loaded model, unless its `compile` is its own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer:
+            self.optimizer.build(self.trainable_variables)
+
     def fit(self, x=None, *args, **kwargs):
         return super().fit(self._checked_data(x), *args, **kwargs)
 
@@ -96,6 +102,16 @@ def _known(names):
 def _chained(*parts):
     """A generator, as Keras wants it, of what the parts have."""
     yield from itertools.chain(*parts)
+
+
+def check_size(model: keras.Model):
+    """Refuse a model of an unknown height or width, where tiles or crops take their size from it."""
+    if None in model.image_shape:
+        example = (128, 128, model.image_shape[2])
+        raise ValueError(
+            f"`model` must have a height and a width, as model.for_image_shape({example}) has. "
+            f"Received: image_shape={model.image_shape}"
+        )
 
 
 def check_range(images: np.ndarray):

@@ -16,6 +16,7 @@ from keras_recon.callbacks import (
     TrainingBackup,
 )
 from keras_recon.models import Reconstructor
+from keras_recon.models.checked import check_size
 from keras_recon.optimizers import without_loss_scaling
 from keras_recon.training.compile import compile_model
 from keras_recon.training.distribution import ALONE, Distribution
@@ -69,6 +70,7 @@ def train(
     degradation = degradations.get(options.degradation)
     if degradation and model.is_masked:  # what is visible is pasted into its output, and would be degraded there
         raise ValueError(f"A masked model must have no degradation. Received: degradation={degradation}")
+    check_size(model)
     compile_model(model, options, distribution.shard.all_replicas)
     if not run.is_begun:
         run.begin({**dataclasses.asdict(options), "degradation": degradation and str(degradation)})

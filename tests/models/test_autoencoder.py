@@ -6,6 +6,7 @@ from contracts import check_model, outputs_of, random_images
 from keras import ops
 from models.test_vit import TINY as TINY_VIT
 
+import keras_recon
 from keras_recon.models import ConvAutoencoder, LinearReconstructor, RestorationUNet
 
 TINY = {"image_shape": (16, 16, 3), "filters": (6, 8), "latent_dim": 5}
@@ -129,9 +130,9 @@ def test_any_height_and_width(build, tmp_path):
         means = outputs_of(unknown, sized).mean(axis=(1, 2))
         np.testing.assert_allclose(outputs_of(loaded, sized), means, atol=1e-5)
     assert outputs_of(unknown.for_image_shape((8, 12, 3)), pairs[1][0]).shape == (8, 8, 12, 3)
-    with pytest.raises(
-        ValueError, match=r"\(batch, None, None, 3\), None a multiple of 4\..*\(8, 16, 22, 3"
-    ):
+    with pytest.raises(ValueError, match=r"as model\.for_image_shape\(\(128, 128, 3\)\) has\. Received: image_shape"):
+        keras_recon.reconstruct(unknown, images[0])
+    with pytest.raises(ValueError, match=r"\(batch, None, None, 3\), None a multiple of 4\..*\(8, 16, 22, 3"):
         unknown(images[:, :, :22])
 
 

@@ -144,6 +144,7 @@ def test_rolling_back_goes_on_at_a_lower_rate(tmp_path, capsys):
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", POLICIES[1:])
 def test_half_precision_trains(tmp_path, precision):
     keras.config.set_dtype_policy(precision)
