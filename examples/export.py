@@ -10,9 +10,17 @@ from app.extras import require
 from app.parser import Parser, check_model_path, fail
 from app.quiet import quiet_start
 
+ONNX, LITERT = ("tf2onnx", "onnxruntime"), ("ai_edge_litert",)
 # The packages of the extra `export` that each format needs.
-FORMATS = {"keras": (), "savedmodel": (), "onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
-CROPS = 6
+FORMATS = {
+    "keras": (),
+    "savedmodel": (),
+    "onnx": ONNX,
+    "litert": LITERT,
+    "onnx_int8": ONNX,
+    "litert_int8": LITERT,
+}
+CROPS = 24  # enough for the ranges of a quantised format: 128 gave no better ones
 
 
 def main(argv: list[str] | None = None):
