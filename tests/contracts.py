@@ -171,6 +171,8 @@ def check_quantization(model: keras.Model, path, monkeypatch):
         quantized.quantize(mode)
         outputs = outputs_of(quantized, images)
         np.testing.assert_allclose(outputs, outputs_of(model, images), atol=tolerance)
+        with pytest.raises(ValueError, match=r"`enable_lora` can be called once.*Received: rank=2, a quantised model"):
+            quantized.enable_lora(2)
         quantized.save(path / "model.keras")
         for copy in (keras_recon.load_model(path / "model.keras"), quantized.clone()):
             np.testing.assert_allclose(outputs_of(copy, images), outputs, atol=1e-6)
@@ -223,6 +225,8 @@ def check_lora(model: keras.Model, path):
     np.testing.assert_allclose(outputs_of(model.merged(), images), outputs, atol=1e-5)
     with pytest.raises(ValueError, match="`enable_lora` can be called once"):
         model.enable_lora(2)
+    with pytest.raises(ValueError, match=r"needs a model without LoRA: model\.merged\(\)"):
+        model.quantize("int8")
 
 
 def check_export(model: keras.Model, format: str, path):

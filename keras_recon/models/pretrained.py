@@ -185,8 +185,7 @@ class PretrainedViTReconstructor(Reconstructor):
 
     def enable_lora(self, rank: int):
         """The strategy `lora:R` from here on: of the backbone only the updates are trained. Compile afterwards."""
-        if self.strategy.startswith("lora"):
-            raise ValueError(f"`enable_lora` can be called once. Received: rank={rank} after {self.strategy!r}")
+        self.check_lora(rank)
         self.strategy = f"lora:{rank}"
         finetuning.apply_strategy(self.backbone, self.strategy, max(self.feature_layers))
         self.track_lora(self.backbone)

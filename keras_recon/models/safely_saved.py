@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from keras_recon.models.exportable import Exportable
-from keras_recon.models.trainable import PartlyTrained, freeze_layers, frozen_layers
+from keras_recon.models.trainable import PartlyTrained, freeze_layers, frozen_layers, lora_variables
 from keras_recon.presets import PRESETS, model_file
 from keras_recon.utils.files import replacing
 from keras_recon.utils.run import Run
@@ -89,6 +89,8 @@ class SafelySaved(Exportable, PartlyTrained):
                 f"`mode` must be 'int8' or 'int4', with Keras's own configuration of it. "
                 f"Received: mode={mode!r}, config={config and config.get_config()}"
             )
+        if lora_variables(self):
+            raise ValueError("`quantize` needs a model without LoRA: model.merged(). Received: a model with LoRA")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Layer .* does not have a `quantize` method")
             super().quantize(mode, config=config, filters=filters, **kwargs)

@@ -79,8 +79,7 @@ class PartlyTrained(keras.Model):
         >>> sorted({v.name for v in model.trainable_variables})
         ['lora_kernel_a', 'lora_kernel_b']
         """
-        if self.lora_rank:
-            raise ValueError(f"`enable_lora` can be called once. Received: rank={rank} after rank={self.lora_rank}")
+        self.check_lora(rank)
         layers = [*self.encoder._flatten_layers(), *self.decoder._flatten_layers()]
         attention = [layer for layer in layers if layer.name == "qkv"]
         for layer in self._flatten_layers():
@@ -92,6 +91,14 @@ class PartlyTrained(keras.Model):
             variable.trainable = variable.name.startswith("lora_kernel")
         self.lora_rank = rank
         self.track_lora(self)
+
+    def check_lora(self, rank: int):
+        """Refuse updates of kernels that have some, or are rounded."""
+        if lora_variables(self) or self.get_config().get("quantized"):
+            raise ValueError(
+                f"`enable_lora` can be called once, on a model that is not quantised. Received: rank={rank}, "
+                f"{'updates of LoRA' if lora_variables(self) else 'a quantised model'}"
+            )
 
     def track_lora(self, model: keras.Model):
         """Save the updates of a model, this one or one in it, so that their training can go on."""

@@ -54,8 +54,11 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
+SEARCHES = {"hyperparameters": [pytest.mark.slow]}
+
+
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+@pytest.mark.parametrize("guide", [pytest.param(g, id=g.stem, marks=SEARCHES.get(g.stem, ())) for g in GUIDES])
 def test_a_guide_runs(guide, tmp_path, monkeypatch):
     source = guide.read_text()
     save_photos(tmp_path / "photos")
