@@ -54,7 +54,10 @@ def check_model(model_class: type, config: dict, path):
     model = model_class.from_config(config)
     images = random_images(4, *model.image_shape)
     assert model.built
-    model.summary(print_fn=lambda text: None)
+    lines = []
+    model.summary(line_length=160, expand_nested=True, print_fn=lines.append)
+    for layer in model._flatten_layers(include_self=False):
+        assert f"{layer.name} ({type(layer).__name__})" in "\n".join(lines)
     latents = model.encode(images)
     assert tuple(latents.shape) == (4, *model.latent_shape)
     assert model.compression_ratio == images[0].size / np.prod(model.latent_shape)

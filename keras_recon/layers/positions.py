@@ -58,6 +58,9 @@ class PositionEmbedding(keras.layers.Layer):
     def call(self, inputs):
         return inputs + ops.convert_to_tensor(self.embeddings, dtype=inputs.dtype)
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def get_config(self):
         return {**super().get_config(), "position_embedding": self.position_embedding}
 

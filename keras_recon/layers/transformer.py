@@ -44,12 +44,15 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.projection.build(input_shape)
 
     def call(self, inputs, training=None):
-        tokens, hidden_dim = inputs.shape[1:]
+        _, tokens, hidden_dim = ops.shape(inputs)
         heads = (-1, tokens, 3, self.num_heads, hidden_dim // self.num_heads)
         q, k, v = ops.unstack(ops.reshape(self.qkv(inputs), heads), axis=2)  # (batch, tokens, heads, head_dim) each
         x = ops.dot_product_attention(q, k, v)
         x = self.projection(ops.reshape(x, (-1, tokens, hidden_dim)))
         return self.dropout(x, training=training)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
     def get_config(self):
         return {

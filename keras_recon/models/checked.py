@@ -53,6 +53,17 @@ class Checked(keras.Model):
         """As `keras.Model.compile`; strings may be those of `keras_recon.losses.get` and `metrics.get`."""
         super().compile(optimizer, losses.get(loss), loss_weights, _known(metrics), **kwargs)
 
+    def summary(self, *args, **kwargs):
+        """As `keras.Model.summary`; `expand_nested` shows what the encoder and the decoder consist of, too."""
+        parts = [layer for layer in self._flatten_layers() if layer._layers and not hasattr(layer, "layers")]
+        for layer in parts:  # Keras looks into what has `layers`; a lasting attribute would be a part of saved files
+            object.__setattr__(layer, "layers", [*layer._layers])
+        try:
+            super().summary(*args, **kwargs)
+        finally:
+            for layer in parts:
+                object.__delattr__(layer, "layers")
+
     def compile_from_config(self, config):
         """What Keras does for a loaded model, unless its `compile` is its own."""
         self.compile(**keras.saving.deserialize_keras_object(config))
