@@ -1,6 +1,7 @@
 """What Keras users build of a model: every model of `keras_recon.models` passes the same contracts."""
 
 import inspect
+import shutil
 
 import keras
 import pytest
@@ -82,3 +83,14 @@ def test_one_model_nested_twice_is_one_model(tmp_path):
     assert len(twice.weights) == len(model.weights)
     twice.save(tmp_path / "twice.keras")
     assert len(keras.saving.load_model(tmp_path / "twice.keras").weights) == len(model.weights)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz")
+@pytest.mark.parametrize("name", BUILDERS)
+def test_it_is_drawn(name, tmp_path):
+    pytest.importorskip("pydot", reason="draws with Graphviz")
+    model = build(name)
+    image = keras.Input(model.image_shape)
+    for drawn in (model, keras.Model(image, model(image))):
+        keras.utils.plot_model(drawn, tmp_path / "model.png", show_shapes=True, expand_nested=True)
+        assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
