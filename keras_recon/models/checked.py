@@ -18,7 +18,8 @@ class Checked(keras.Model):
         Raises:
             ValueError: they are integers, or of another shape.
         """
-        images = ops.convert_to_tensor(images)
+        if not isinstance(images, keras.KerasTensor):  # of which this would be an operation of a functional model
+            images = ops.convert_to_tensor(images)
         self._check(images)
         return ops.cast(images, "float32") if keras.backend.standardize_dtype(images.dtype) == "float64" else images
 
