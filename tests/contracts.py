@@ -18,6 +18,11 @@ if keras.backend.backend() == "jax":
         POLICIES.remove("mixed_float16")
 
 
+def slow(*values):
+    """A case of a test that only `-m slow` runs: its kind has a quicker one."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def random_images(*shape, seed: int = 0) -> np.ndarray:
     """Smooth random images in [0, 1], float32: noise alone has nothing that a model could learn."""
     batch, height, width, channels = shape

@@ -9,6 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 import skimage.data
+from contracts import slow
 from guides.make_notebooks import GUIDES, notebook
 from models.tiny_backbones import SIZES
 from PIL import Image
@@ -54,11 +55,13 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
-SEARCHES = {"hyperparameters": [pytest.mark.slow]}
+SLOW = ("hyperparameters", "masked_pretraining", "fine_tuning")
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("guide", [pytest.param(g, id=g.stem, marks=SEARCHES.get(g.stem, ())) for g in GUIDES])
+@pytest.mark.parametrize(
+    "guide", [slow(guide) if guide.stem in SLOW else guide for guide in GUIDES], ids=lambda guide: guide.stem
+)
 def test_a_guide_runs(guide, tmp_path, monkeypatch):
     source = guide.read_text()
     save_photos(tmp_path / "photos")

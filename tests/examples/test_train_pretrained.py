@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import train_pretrained
-from contracts import outputs_of, random_images
+from contracts import outputs_of, random_images, slow
 from examples.tiny_runs import tiny
 from models.tiny_backbones import save_as_hugging_face, tiny_backbone
 
@@ -53,7 +53,7 @@ def test_mistakes_end_in_one_sentence_and_nothing_half_written(tmp_path, preset,
     assert not (tmp_path / "models" / "wrong").exists()
 
 
-@pytest.mark.parametrize("hub", ["vit_base_patch16_224_imagenet", "hf://google/vit-base-patch16-224"])
+@pytest.mark.parametrize("hub", ["vit_base_patch16_224_imagenet", slow("hf://google/vit-base-patch16-224")])
 def test_a_hub_out_of_reach_ends_in_one_sentence(tmp_path, hub):
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1", "KERAS_HOME": str(tmp_path / "keras")}
     caches = {"HF_HOME": str(tmp_path / "hf"), "KAGGLEHUB_CACHE": str(tmp_path / "kaggle")}

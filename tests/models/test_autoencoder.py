@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import skimage.data
-from contracts import check_model, outputs_of, random_images
+from contracts import check_model, outputs_of, random_images, slow
 from keras import ops
 from models.test_vit import TINY as TINY_VIT
 
@@ -16,8 +16,8 @@ TINY = {"image_shape": (16, 16, 3), "filters": (6, 8), "latent_dim": 5}
     "changes",
     [
         {},
-        {"linear_path": False, "upsampling": "resize"},
-        {"image_shape": (8, 12, 1), "normalization": "layer", "upsampling": "transposed"},
+        slow({"linear_path": False, "upsampling": "resize"}),
+        slow({"image_shape": (8, 12, 1), "normalization": "layer", "upsampling": "transposed"}),
         {"image_shape": (24, 8, 4), "filters": (4, 4, 8), "num_blocks": 2, "dropout_rate": 0.1, "kl_weight": 0.01},
     ],
 )

@@ -3,7 +3,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from contracts import check_model, outputs_of, random_images
+from contracts import check_model, outputs_of, random_images, slow
 from keras import ops
 from models.test_vit import TINY as TINY_VIT
 from models.tiny_backbones import tiny_backbone
@@ -25,8 +25,8 @@ def tiny(family="vit", image_shape=(16, 16, 3), **changes):
     "changes",
     [
         {},
-        {"linear_path": False, "feature_layers": (0, 2), "decoder": "linear", "strategy": "last:1"},
-        {"family": "dinov2", "decoder": "conv", "mean": (0.4, 0.5, 0.6), "strategy": "last:2"},
+        slow({"linear_path": False, "feature_layers": (0, 2), "decoder": "linear", "strategy": "last:1"}),
+        slow({"family": "dinov2", "decoder": "conv", "mean": (0.4, 0.5, 0.6), "strategy": "last:2"}),
     ],
 )
 def test_contract(changes, tmp_path):
@@ -100,7 +100,10 @@ def moved(model, images):
     return {v.path for v in model.backbone.variables if not np.array_equal(before[v.path], ops.convert_to_numpy(v))}
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+QUICK = ("full", "gradual", "lora:2")
+
+
+@pytest.mark.parametrize("strategy", [name if name in QUICK else slow(name) for name in STRATEGIES])
 def test_the_right_weights_move_and_still_do_after_loading(strategy, tmp_path):
     model = tiny(strategy=strategy, feature_layers=(1, 2))
     images = random_images(4, 16, 16, 3)

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import skimage.data
-from contracts import check_model, outputs_of, random_images
+from contracts import check_model, outputs_of, random_images, slow
 from keras import ops
 
 from keras_recon.models import LinearReconstructor, ViTReconstructor
@@ -26,8 +26,8 @@ TINY = {
     "changes",
     [
         {},
-        {"linear_path": False},
-        {"image_shape": (8, 12, 1), "position_embedding": "sincos"},
+        slow({"linear_path": False}),
+        slow({"image_shape": (8, 12, 1), "position_embedding": "sincos"}),
         {"image_shape": (24, 8, 4), "patch_size": 8, "dropout_rate": 0.1, "drop_path_rate": 0.2},
     ],
 )
