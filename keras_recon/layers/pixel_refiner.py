@@ -20,7 +20,7 @@ class PixelRefiner(keras.layers.Layer):
     Example:
 
     >>> refiner = keras_recon.layers.PixelRefiner(filters=32)
-    >>> float(keras.ops.max(refiner(keras.ops.ones((2, 32, 48, 3)))))  # from here it learns
+    >>> float(keras.ops.convert_to_numpy(refiner(keras.ops.ones((2, 32, 48, 3)))).max())  # from here it learns
     0.0
     """
 
