@@ -69,6 +69,7 @@ def certify(model: Reconstructor, paths: dict[str, Path], images: np.ndarray, cl
     return {
         "files": rows,
         "protocol": {
+            "loading": "`import keras_recon` comes before keras.saving.load_model; the other formats need neither",
             "images": f"{len(images)} of {model.image_shape}, float in [0, 1]",
             "tolerance": tolerance,
             "tolerance where int8 rounds": f"a PSNR of {MIN_PSNR} dB or more to the live model, the mean over images",

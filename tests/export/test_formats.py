@@ -79,6 +79,7 @@ def test_every_signature_serves_the_same_without_keras(tmp_path, model):
         with Image.open(io.BytesIO(answers["reconstruct_bytes"][i])) as picture:
             np.testing.assert_array_equal(picture, answer[0])
     assert certificate == json.loads((tmp_path / "parity.json").read_text())
+    assert "import keras_recon" in certificate["protocol"]["loading"]
     assert certificate["files"]["savedmodel"]["max absolute difference"] < 1e-5
     psnr = np.mean(-10 * np.log10(((outputs - IMAGES) ** 2).mean((1, 2, 3))))
     assert certificate["files"]["live"]["psnr"] == pytest.approx(psnr, abs=1e-3)
