@@ -7,6 +7,7 @@ from keras import ops
 from models.test_vit import TINY as TINY_VIT
 
 import keras_recon
+from keras_recon.data.py_dataset import Batches
 from keras_recon.models import ConvAutoencoder, LinearReconstructor, RestorationUNet
 
 TINY = {"image_shape": (16, 16, 3), "filters": (6, 8), "latent_dim": 5}
@@ -122,7 +123,7 @@ def test_any_height_and_width(build, tmp_path):
     np.testing.assert_allclose(outputs_of(unknown, images), outputs_of(fixed, images), atol=1e-6)
     unknown.compile("adamw", "charbonnier", metrics=["psnr"])
     pairs = [(sized, sized) for sized in (images, random_images(8, 8, 12, 3), random_images(8, 4, 4, 3))]
-    unknown.fit(Batches(pairs), epochs=2, verbose=0)
+    unknown.fit(Batches(lambda epoch, step: pairs[step], steps=len(pairs), threads=1), epochs=2, verbose=0)
     inputs = keras.Input((None, None, 3))
     keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(unknown(inputs))).save(tmp_path / "functional.keras")
     loaded = keras.saving.load_model(tmp_path / "functional.keras")
@@ -134,17 +135,3 @@ def test_any_height_and_width(build, tmp_path):
         keras_recon.reconstruct(unknown, images[0])
     with pytest.raises(ValueError, match=r"\(batch, None, None, 3\), None a multiple of 4\..*\(8, 16, 22, 3"):
         unknown(images[:, :, :22])
-
-
-class Batches(keras.utils.PyDataset):
-    """Batches that are there already."""
-
-    def __init__(self, pairs):
-        super().__init__()
-        self.pairs = pairs
-
-    def __len__(self):
-        return len(self.pairs)
-
-    def __getitem__(self, index):
-        return self.pairs[index]

@@ -5,15 +5,15 @@ import shutil
 
 import keras
 import pytest
-from contracts import (
+from composition_contracts import (
     check_composition,
     check_export,
     check_freezing,
     check_inputs,
     check_lora,
     check_quantization,
-    random_images,
 )
+from contracts import random_images
 from models.test_restoration import TINY as TINY_UNET
 from models.test_vit import TINY
 from models.tiny_backbones import tiny_backbone

@@ -6,7 +6,10 @@ import keras_hub.models as hub
 import numpy as np
 from keras import ops
 
+from keras_recon.models import PretrainedViTReconstructor
+
 SIZES = {"patch_size": 4, "num_layers": 3, "num_heads": 2, "hidden_dim": 8}
+DECODER = {"decoder_num_layers": 1, "decoder_num_heads": 2, "decoder_hidden_dim": 8, "decoder_mlp_dim": 12}
 
 
 def tiny_backbone(family: str = "vit", image_shape=(16, 16, 3)):
@@ -21,6 +24,11 @@ def tiny_backbone(family: str = "vit", image_shape=(16, 16, 3)):
         return hub.DINOV3Backbone(image_shape=image_shape, **SIZES, intermediate_dim=12)
     encoder = {"siglip": hub.SigLIPVisionEncoder, "clip": hub.CLIPVisionEncoder}[family]
     return encoder(image_shape=image_shape, **SIZES, intermediate_dim=12)
+
+
+def tiny(family="vit", image_shape=(16, 16, 3), **changes):
+    """A reconstructor on one of them."""
+    return PretrainedViTReconstructor(tiny_backbone(family, image_shape), **{"latent_dim": 5, **DECODER, **changes})
 
 
 def save_as_hugging_face(backbone, folder):
