@@ -12,8 +12,12 @@ def make_decoder(
     num_heads: int,
     hidden_dim: int,
     mlp_dim: int,
+    **transformer,
 ) -> keras.layers.Layer:
-    """The decoder of a `keras_recon.models.PretrainedViTReconstructor`, whose constructor describes the arguments."""
+    """The decoder of a `ViTReconstructor` or `PretrainedViTReconstructor`, whose constructors describe the arguments.
+
+    `transformer` are those of a `keras_recon.layers.TransformerDecoder` alone.
+    """
     shared = {"zero_init": bool(model.linear_path), "dtype": model.dtype_policy, "name": "decoder"}
     channels = model.image_shape[-1]
     if isinstance(decoder, keras.layers.Layer):
@@ -22,7 +26,7 @@ def make_decoder(
         return LinearDecoder(model.patch_size, channels, **shared)
     if decoder == "transformer":
         sizes = {"num_layers": num_layers, "num_heads": num_heads, "hidden_dim": hidden_dim, "mlp_dim": mlp_dim}
-        return TransformerDecoder(model.patch_size, channels, **sizes, **shared)
+        return TransformerDecoder(model.patch_size, channels, **sizes, **transformer, **shared)
     levels = model.patch_size.bit_length() - 1
     if decoder != "conv" or model.patch_size != 2**levels:
         raise ValueError(
@@ -32,6 +36,13 @@ def make_decoder(
     filters = tuple(hidden_dim // 2**i for i in reversed(range(levels)))
     # Groups: a batch's statistics would be the only ones in the model.
     return ConvDecoder(channels, filters, num_layers, normalization="group", **shared)
+
+
+def with_decoder(config: dict) -> dict:
+    """A model's configuration in which a decoder of a user's own is a layer again."""
+    if isinstance(config.get("decoder"), dict):
+        config = {**config, "decoder": keras.saving.deserialize_keras_object(config["decoder"])}
+    return config
 
 
 def _checked(decoder: keras.layers.Layer, latent_shape: tuple, image_shape: tuple) -> keras.layers.Layer:

@@ -19,7 +19,7 @@ from keras_recon.models.backbones import (
     read_depths,
     reshape_backbone,
 )
-from keras_recon.models.decoders import make_decoder
+from keras_recon.models.decoders import make_decoder, with_decoder
 from keras_recon.models.reconstructor import Reconstructor
 from keras_recon.utils.run import Run
 
@@ -219,11 +219,8 @@ class PretrainedViTReconstructor(Reconstructor):
 
     @classmethod
     def from_config(cls, config):
-        decoder = config["decoder"]
-        if not isinstance(decoder, str):
-            decoder = keras.saving.deserialize_keras_object(decoder)
         backbone = deserialize_backbone(config["backbone"])
-        return super().from_config({**config, "backbone": backbone, "decoder": decoder})
+        return super().from_config({**with_decoder(config), "backbone": backbone})
 
     def get_config(self):
         config = super().get_config()

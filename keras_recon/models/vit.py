@@ -2,7 +2,8 @@ import typing
 
 import keras
 
-from keras_recon.layers import Transformer, TransformerDecoder
+from keras_recon.layers import Transformer
+from keras_recon.models.decoders import make_decoder, with_decoder
 from keras_recon.models.masked import MaskedReconstructor
 from keras_recon.presets import PRESETS
 
@@ -42,13 +43,16 @@ class ViTReconstructor(MaskedReconstructor):
         latent_dim: latent values per patch.
         num_layers, num_heads, hidden_dim, mlp_dim: depth, attention heads, width and MLP width of the encoder.
         decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim: the same of the decoder.
-        dropout_rate: dropout after attention and MLP, in [0, 1).
+        dropout_rate: dropout after attention and MLP of the transformers, in [0, 1).
         drop_path_rate: stochastic depth of the last block, in [0, 1).
         position_embedding: `"learned"` or `"sincos"`.
         linear_path: the linear autoencoder beside the network, `"lapped"`, True or False; fit it with `adapt`.
         mask_ratio: share of the patches that calls hide from the encoder, in [0, 1).
         normalize_target: whether a masked model predicts patches of mean 0 and standard deviation 1.
         seed: of the masks in training.
+        decoder: `"transformer"`, `"linear"`, `"conv"` or a layer of yours, in place of the second transformer and its
+            head, as in `PretrainedViTReconstructor`. In a masked model it finds the mask token where a patch is hidden;
+            with `normalize_target` its images are of normalised patches.
 
     Example:
 
@@ -88,28 +92,23 @@ class ViTReconstructor(MaskedReconstructor):
         mask_ratio: float = 0.0,
         normalize_target: bool = False,
         seed: int | None = None,
+        decoder: str | keras.layers.Layer = "transformer",
         **kwargs,
     ):
         super().__init__(image_shape, patch_size, latent_dim, linear_path, mask_ratio, normalize_target, seed, **kwargs)
-        shared = {
+        transformer = {
             "dropout_rate": dropout_rate,
             "drop_path_rate": drop_path_rate,
             "position_embedding": position_embedding,
-            "dtype": self.dtype_policy,
         }
-        self.encoder = Transformer(num_layers, num_heads, hidden_dim, mlp_dim, **shared, name="encoder")
-        self.latent_head = self.make_latent_head()
-        self.decoder = TransformerDecoder(
-            patch_size,
-            self.image_shape[-1],
-            zero_init=bool(linear_path),
-            num_layers=decoder_num_layers,
-            num_heads=decoder_num_heads,
-            hidden_dim=decoder_hidden_dim,
-            mlp_dim=decoder_mlp_dim,
-            **shared,
-            name="decoder",
+        self.encoder = Transformer(
+            num_layers, num_heads, hidden_dim, mlp_dim, **transformer, dtype=self.dtype_policy, name="encoder"
         )
+        self.latent_head = self.make_latent_head()
+        self.decoder = make_decoder(
+            self, decoder, decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim, **transformer
+        )
+        self.decoder_kind = decoder if isinstance(decoder, str) else None
         self.num_layers = num_layers
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
@@ -127,6 +126,10 @@ class ViTReconstructor(MaskedReconstructor):
         super().build(input_shape)
         self.build_heads(self.hidden_dim)
 
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(with_decoder(config))
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -141,4 +144,5 @@ class ViTReconstructor(MaskedReconstructor):
             "dropout_rate": self.dropout_rate,
             "drop_path_rate": self.drop_path_rate,
             "position_embedding": self.position_embedding,
+            "decoder": self.decoder_kind or keras.saving.serialize_keras_object(self.decoder),
         }

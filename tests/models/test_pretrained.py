@@ -6,7 +6,6 @@ from keras import ops
 from models.test_vit import TINY as TINY_VIT
 from models.tiny_backbones import DECODER, tiny, tiny_backbone
 
-import keras_recon
 from keras_recon.models import LinearReconstructor, PretrainedViTReconstructor
 
 
@@ -91,37 +90,6 @@ def test_the_report_counts_what_trains():
 def test_wrong_arguments_get_one_sentence(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny(**changes)
-
-
-def test_a_decoder_of_ones_own_is_loaded_again(tmp_path):
-    images = random_images(2, 16, 16, 3)
-    layers = [keras.layers.UpSampling2D(4), keras.layers.Conv2D(3, 3, padding="same")]
-    for decoder in (keras.Sequential(layers), Painter()):
-        model = PretrainedViTReconstructor(tiny_backbone(), latent_dim=5, decoder=decoder)
-        model.save(tmp_path / "model.keras")
-        loaded = keras.saving.load_model(tmp_path / "model.keras")
-        np.testing.assert_allclose(outputs_of(loaded, images), outputs_of(model, images), atol=1e-6)
-    assert isinstance(keras_recon.load_model(tmp_path / "model.keras").decoder, Painter)  # registered in this process
-    with pytest.raises(ValueError, match=r"no Lambda.*Received: decoder of type Lambda"):
-        tiny(decoder=keras.layers.Lambda(lambda x: x))
-    with pytest.raises(
-        ValueError, match=r"must make images \(16, 16, 3\)\. Received: a decoder that makes \(8, 8, 5\)"
-    ):
-        tiny(decoder=keras.layers.UpSampling2D(2))
-
-
-@keras.saving.register_keras_serializable("test_pretrained")
-class Painter(keras.layers.Layer):
-    """A user's decoder."""
-
-    def build(self, input_shape):
-        self.kernel = self.add_weight((input_shape[-1], 48), name="kernel")
-
-    def call(self, latents):
-        return ops.depth_to_space(latents @ self.kernel, 4)
-
-    def compute_output_shape(self, input_shape):
-        return (*[side and 4 * side for side in input_shape[:3]], 3)
 
 
 def test_a_name_is_no_backbone():

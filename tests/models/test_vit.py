@@ -26,8 +26,8 @@ TINY = {
     "changes",
     [
         {},
-        slow({"linear_path": False}),
-        slow({"image_shape": (8, 12, 1), "position_embedding": "sincos"}),
+        slow({"linear_path": False, "decoder": "linear"}),
+        slow({"image_shape": (8, 12, 1), "position_embedding": "sincos", "decoder": "conv"}),
         {"image_shape": (24, 8, 4), "patch_size": 8, "dropout_rate": 0.1, "drop_path_rate": 0.2},
     ],
 )
@@ -102,6 +102,7 @@ def test_base_encoder_has_vit_b_16s_parameters():
         ({"latent_dim": 0}, "latent_dim=0"),
         ({"num_heads": 3}, "hidden_dim=16, num_heads=3"),
         ({"position_embedding": "none"}, "position_embedding='none'"),
+        ({"decoder": "gan"}, "decoder='gan', with patches of 4 pixels"),
     ],
 )
 def test_wrong_arguments_get_one_sentence(changes, message):
