@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 from keras import ops
 
@@ -25,7 +26,7 @@ def lapped_transform(images, patch_size: int):
     >>> np.allclose(keras_recon.ops.inverse_lapped_transform(lapped, patch_size=8), images, atol=1e-5)
     True
     """
-    return _across_borders(images, patch_size, _filter(patch_size))
+    return LappedTransform(patch_size)(images)
 
 
 def inverse_lapped_transform(images, patch_size: int):
@@ -37,14 +38,29 @@ def inverse_lapped_transform(images, patch_size: int):
     >>> round(float(keras.ops.max(keras_recon.ops.inverse_lapped_transform(lapped, patch_size=8))), 3)  # flat stays
     0.25
     """
-    return _across_borders(images, patch_size, np.linalg.inv(_filter(patch_size)))
+    return LappedTransform(patch_size, inverse=True)(images)
 
 
-def _across_borders(images, patch_size, matrix):
-    height, width, channels = ops.shape(images)[1:]
-    images = _along(images, height, width * channels, patch_size, matrix)
-    images = _along(images, width, channels, patch_size, matrix)
-    return ops.reshape(images, (-1, height, width, channels))
+@keras.saving.register_keras_serializable("keras_recon")
+class LappedTransform(keras.Operation):
+    """`lapped_transform`, or its inverse, as one operation of a functional model, where sizes may be unknown."""
+
+    def __init__(self, patch_size: int, inverse: bool = False, *, name: str | None = None):
+        super().__init__(name=name)
+        self.patch_size = patch_size
+        self.inverse = inverse
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor(images.shape, images.dtype)
+
+    def call(self, images):
+        matrix = _filter(self.patch_size)
+        if self.inverse:
+            matrix = np.linalg.inv(matrix)
+        height, width, channels = ops.shape(images)[1:]
+        images = _along(images, height, width * channels, self.patch_size, matrix)
+        images = _along(images, width, channels, self.patch_size, matrix)
+        return ops.reshape(images, (-1, height, width, channels))
 
 
 def _along(images, length, inner, patch_size, matrix):

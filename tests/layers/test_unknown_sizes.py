@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_recon import layers
-from keras_recon.ops import patchify, unpatchify
+from keras_recon.ops import inverse_lapped_transform, lapped_transform, patchify, unpatchify
 
 CASES = {
     "ResidualBlock": (lambda: layers.ResidualBlock("batch"), (4, 6, 8), (8, 4, 8)),
@@ -20,6 +20,8 @@ CASES = {
     "TransformerBlock": (lambda: layers.TransformerBlock(2, 16), (5, 8), (3, 8)),
     "patchify": (lambda: lambda x: patchify(x, 4), (8, 12, 3), (4, 8, 3)),
     "unpatchify": (lambda: lambda x: unpatchify(x, 4), (2, 3, 48), (4, 1, 48)),
+    "lapped_transform": (lambda: lambda x: lapped_transform(x, 4), (8, 12, 3), (4, 8, 3)),
+    "inverse_lapped_transform": (lambda: lambda x: inverse_lapped_transform(x, 4), (8, 12, 3), (4, 8, 3)),
 }
 
 

@@ -125,6 +125,9 @@ def test_any_height_and_width(build, tmp_path):
     pairs = [(sized, sized) for sized in (images, random_images(8, 8, 12, 3), random_images(8, 4, 4, 3))]
     unknown.fit(Batches(lambda epoch, step: pairs[step], steps=len(pairs), threads=1), epochs=2, verbose=0)
     inputs = keras.Input((None, None, 3))
+    if unknown.has_latents:
+        latents = ops.convert_to_numpy(unknown.encode(images))
+        np.testing.assert_allclose(outputs_of(keras.Model(inputs, unknown.encode(inputs)), images), latents, atol=1e-6)
     keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(unknown(inputs))).save(tmp_path / "functional.keras")
     loaded = keras.saving.load_model(tmp_path / "functional.keras")
     for sized, _ in pairs:
