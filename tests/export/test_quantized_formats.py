@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from contracts import outputs_of, random_images
 from models.test_vit import TINY
+from models.tiny_backbones import tiny
 
 from keras_recon import models
 from keras_recon.export import formats as export
@@ -22,6 +23,8 @@ def build(name, **sizes):
     """A model whose last layers are not zeros, which would hide the network."""
     if name == "vit":
         model = models.ViTReconstructor(**TINY | sizes)
+    elif name == "pretrained":
+        model = tiny()
     else:
         model = models.ConvAutoencoder((16, 16, 3), filters=(16, 32), latent_dim=5)
     model.adapt(random_images(20, 16, 16, 3))
@@ -108,6 +111,22 @@ def test_what_keras_quantised_is_exported_or_refused(tmp_path, monkeypatch, mode
         with pytest.raises(ValueError, match=message):
             export_model(model, tmp_path / "refused", ["keras", "litert"], IMAGES)
         assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.slow
+def test_a_quantised_pretrained_vit_is_exported(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    monkeypatch.setattr("gc.collect", lambda *_: 0)
+    model = build("pretrained")
+    before = outputs_of(model, IMAGES)
+    model.quantize("int8")
+    assert np.abs(outputs_of(model, IMAGES) - before).max() > 1e-3
+    for format in ["savedmodel", *(["onnx"] if not _missing("onnx") else [])]:
+        file = tmp_path / FORMATS[format].file
+        model.export(file, format=FORMATS[format].keras_name, verbose=False)
+        run = parity.LOADERS[format](file)
+        for batch in (IMAGES[:1], IMAGES):
+            np.testing.assert_allclose(run(batch), outputs_of(model, batch), atol=1e-4)
 
 
 def _missing(name):
