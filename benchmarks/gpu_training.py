@@ -16,16 +16,25 @@ import numpy as np
 from arguments import Parser, positive
 
 TILE = 192  # at every TILE / 2 pixels, so that each crop of up to TILE / 2 is as likely as another
+SCALES = (1.0, 0.7, 0.5)  # of the photos: in smaller ones a crop has more edges and textures
 MARGIN = 16  # of a crop, cut off after the degradation
 WARMUP_STEPS = 300
 
 
 def tiles_of(photo: np.ndarray) -> list[np.ndarray]:
-    """Tiles (TILE, TILE, 3) that cover a photo, which overlap by half; none of a photo that is smaller."""
-    if min(photo.shape[:2]) < TILE:
-        return []
-    rows, columns = (sorted({*range(0, size - TILE, TILE // 2), size - TILE}) for size in photo.shape[:2])
-    return [photo[y : y + TILE, x : x + TILE] for y in rows for x in columns]
+    """Tiles (TILE, TILE, 3) that cover a photo at each scale at which it is as large, about as many at each scale."""
+    from keras_recon.images.resize import resize_bicubic
+
+    tiles = []
+    for scale in SCALES:
+        size = tuple(round(scale * side) for side in photo.shape[:2])
+        if min(size) < TILE:
+            break
+        scaled = photo if scale == 1 else resize_bicubic(photo, size)
+        step = round(scale * TILE / 2)
+        rows, columns = (sorted({*range(0, side - TILE, step), side - TILE}) for side in size)
+        tiles += [scaled[y : y + TILE, x : x + TILE] for y in rows for x in columns]
+    return tiles
 
 
 def noise(key, crops):
@@ -119,6 +128,12 @@ def same(key, crops):
     return crops, crops
 
 
+def of_any_quality(key, crops):
+    import jax
+
+    return (crops, jax.random.uniform(key, (len(crops),))), crops
+
+
 def restoration(side: int, **kwargs):
     from keras_recon.models import RestorationUNet
 
@@ -137,6 +152,25 @@ def autoencoder():
     return ConvAutoencoder.from_variant("micro", image_shape=(64, 64, 3), latent_dim=12)
 
 
+def warm_start(model, source: str):
+    """Give a model the weights of another that has the same layers, or fewer."""
+    from keras_recon import load_model
+
+    weights = {path_in(weight): weight for weight in model.weights}
+    for weight in load_model(source).weights:
+        weights[path_in(weight)].assign(weight)
+
+
+def path_in(weight) -> str:
+    return weight.path.split("/", 1)[1]  # behind the model's name
+
+
+def codec():
+    from keras_recon.compression import ImageCodec
+
+    return ImageCodec()
+
+
 class Task(NamedTuple):
     """A model, what makes (degraded, clean) pairs of a key and crops, the side of the crops, and how it is trained."""
 
@@ -153,6 +187,7 @@ TASKS = {
     "deblock": Task(partial(restoration, 80), jpeg, 96, 32, 1e-3, "charbonnier"),
     "upscale2": Task(partial(restoration, 40, upscale=2), halved, 96, 32, 1e-3, "charbonnier"),
     "vit": Task(vit, same, 64, 64, 2e-3, "mse"),
+    "codec": Task(codec, of_any_quality, 128, 32, 1e-3, "mse"),
     "autoencoder": Task(autoencoder, same, 64, 32, 3e-3, "mse"),
 }
 
@@ -164,6 +199,8 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--minutes", type=float, required=True, help="after which it ends")
     parser.add_argument("--steps-per-epoch", type=positive, default=200, help="(default: %(default)s)")
     parser.add_argument("--batch-size", type=positive, help="images a step")
+    parser.add_argument("--learning-rate", type=float, help="at its peak")
+    parser.add_argument("--warm-start", metavar="MODEL", help="a preset or file, whose weights it begins with")
     parser.add_argument("--output", type=Path, required=True, help="a .npz file, of `model.get_weights()`")
     args = parser.parse_args(argv)
     start = time.time()
@@ -182,6 +219,7 @@ def main(argv: list[str] | None = None):
     keras.config.set_dtype_policy("mixed_bfloat16")
     task = TASKS[args.task]
     side, batch_size = task.side, args.batch_size or task.batch_size
+    learning_rate = args.learning_rate or task.learning_rate
     held_out, tiles = [], []
     for i, path in enumerate(sorted(args.photos.rglob("*.jpg"))):
         (held_out if i % 20 == 10 else tiles).extend(tiles_of(to_channels(read_image(path).pixels, 3)))
@@ -212,10 +250,12 @@ def main(argv: list[str] | None = None):
             yield batch_of(tiles, now)
 
     model = task.build()
-    if model.linear_path:
+    if args.warm_start:
+        warm_start(model, args.warm_start)
+    elif getattr(model, "linear_path", True):
         model.adapt(pair for pair, _ in zip(batches(tiles, 1), range(64)))
     optimizer = keras.optimizers.AdamW(
-        task.learning_rate, weight_decay=0.0, epsilon=1e-10, global_clipnorm=1.0, use_ema=True, ema_momentum=0.999
+        learning_rate, weight_decay=0.0, epsilon=1e-10, global_clipnorm=1.0, use_ema=True, ema_momentum=0.999
     )
     model.compile(optimizer, losses.from_string(task.loss), metrics=[PSNR()])
 
@@ -228,7 +268,7 @@ def main(argv: list[str] | None = None):
             passed = (time.time() - self.start) / (start + 60 * args.minutes - self.start) if epoch else 0.0
             warm = min(1.0, (epoch + 1) * args.steps_per_epoch / WARMUP_STEPS)
             cosine = 0.5 * (1 + np.cos(np.pi * min(passed, 1.0)))
-            self.model.optimizer.learning_rate = task.learning_rate * warm * cosine
+            self.model.optimizer.learning_rate = learning_rate * warm * cosine
 
         def on_epoch_end(self, epoch, logs=None):
             passed = time.time() - start
@@ -240,10 +280,8 @@ def main(argv: list[str] | None = None):
 
     model.fit(batches(tiles, 2), epochs=10**6, steps_per_epoch=args.steps_per_epoch, verbose=0, callbacks=[ByTime()])
     np.savez(args.output, *model.get_weights())  # the averaged ones
-    psnr = PSNR()
-    for (degraded, clean), _ in zip(batches(jax.device_put(held_out), 3), range(512 // batch_size)):
-        psnr.update_state(clean, model.predict_on_batch(degraded))
-    print(json.dumps({"task": args.task, "held out psnr": float(psnr.result())}), flush=True)
+    scores = model.evaluate(batches(jax.device_put(held_out), 3), steps=512 // batch_size, verbose=0, return_dict=True)
+    print(json.dumps({"task": args.task, "held out": scores}), flush=True)
 
 
 if __name__ == "__main__":

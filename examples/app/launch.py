@@ -1,6 +1,7 @@
 """A training from its command line to its results: what all training scripts share."""
 
 import dataclasses
+import os
 import re
 import shlex
 import shutil
@@ -8,6 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
+from contextlib import contextmanager, suppress
 
 from app.quiet import quiet_start
 from app.settings import RunConfig, is_chief, parse
@@ -32,12 +34,26 @@ FAILED = 2
 ENDED = {signal.SIGTERM: 75, signal.SIGINT: 130}
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came before or after the training, which ends in order at it."""
+@contextmanager
+def ended_by_signals(config):
+    """SIGTERM and Ctrl-C end the process in order, before and after the training, which sees to itself.
 
+    At once, as Python drops an exception that a signal raises in a finalizer, and inside of TensorFlow it may abort.
+    """
 
-def _terminate(number, frame):
-    raise Terminated
+    def end(number, frame):
+        with suppress(OSError):
+            remove_temporaries(config.run.folder)
+        os.write(2, f"\nended; to go on: {_resume_command(config)}\n".encode())
+        os._exit(ENDED[number])
+
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.signal(number, end) for number in ENDED if is_main}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def launch(name: str, argv: list[str] | None, description: str):
@@ -54,12 +70,10 @@ def launch(name: str, argv: list[str] | None, description: str):
     config, resume = parse(system.config, argv, name, description)
     if not is_chief():
         return _work(system, config, resume)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
     run = config.run
     made = [folder for folder in (run.folder, run.log_dir) if not folder.exists()]
     try:
-        with run.lock():
+        with run.lock(), ended_by_signals(config):
             if not resume and run.is_begun:
                 raise Timeout(str(run.training))  # it began since the command line was checked
             model, results = _train(system, config, resume, made)
@@ -68,9 +82,6 @@ def launch(name: str, argv: list[str] | None, description: str):
         _end(FAILED, f"error: the run {config.run_name!r} is going on in another process")
     except OSError as error:
         _end(FAILED, f"error: {error}")
-    except KeyboardInterrupt as error:  # before or after the training, which ends in order
-        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
-        _end(ENDED[number], f"ended; to go on: {_resume_command(config)}")
     _print_results(config, results)
     system.tell(config)
     return model
