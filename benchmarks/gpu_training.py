@@ -128,12 +128,6 @@ def same(key, crops):
     return crops, crops
 
 
-def of_any_quality(key, crops):
-    import jax
-
-    return (crops, jax.random.uniform(key, (len(crops),))), crops
-
-
 def restoration(side: int, **kwargs):
     from keras_recon.models import RestorationUNet
 
@@ -187,7 +181,7 @@ TASKS = {
     "deblock": Task(partial(restoration, 80), jpeg, 96, 32, 1e-3, "charbonnier"),
     "upscale2": Task(partial(restoration, 40, upscale=2), halved, 96, 32, 1e-3, "charbonnier"),
     "vit": Task(vit, same, 64, 64, 2e-3, "mse"),
-    "codec": Task(codec, of_any_quality, 128, 32, 1e-3, "mse"),
+    "codec": Task(codec, same, 128, 32, 1e-3, "mse"),
     "autoencoder": Task(autoencoder, same, 64, 32, 3e-3, "mse"),
 }
 

@@ -220,12 +220,6 @@ class Reconstructor(Checked, SafelySaved):
             )
         return self.clone(image_shape=tuple(image_shape))
 
-    def clone(self, **changes) -> "Reconstructor":
-        """A copy with the same weights, not compiled, whose configuration differs by `changes`."""
-        copy = type(self).from_config({**self.get_config(), **changes})
-        copy.set_weights(self.get_weights())
-        return copy
-
     def adapt(self, data: np.ndarray | Iterable, max_patches: int | None = None):
         """Fit the linear path: by PCA of the patches, or from degraded to clean ones by reduced-rank regression.
 

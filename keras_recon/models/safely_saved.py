@@ -51,6 +51,12 @@ class SafelySaved(Exportable, PartlyTrained):
             return type(model).from_config({**model.get_config(), **kwargs})
         return model.clone(**kwargs) if kwargs else model
 
+    def clone(self, **changes) -> "SafelySaved":
+        """A copy with the same weights, not compiled, whose configuration differs by `changes`."""
+        copy = type(self).from_config({**self.get_config(), **changes})
+        copy.set_weights(self.get_weights())
+        return copy
+
     def save_to_preset(self, folder: str | Path):
         """Save the model, without its optimizer, where `from_preset` and `keras_recon.load_model` find it."""
         run = Run(folder)
@@ -133,9 +139,12 @@ class SafelySaved(Exportable, PartlyTrained):
         return [v for v in self.variables if id(v) not in others]
 
     def save_own_variables(self, store):
+        super().save_own_variables(store)
         for i, state in enumerate(self._seed_states()):
             store[f"seed_{i}"] = state
 
     def load_own_variables(self, store):
+        for i, weight in enumerate((*self._trainable_variables, *self._non_trainable_variables)):
+            weight.assign(store[f"{i}"])
         for i, state in enumerate(self._seed_states()):
             state.assign(store[f"seed_{i}"])

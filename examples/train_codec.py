@@ -1,0 +1,72 @@
+"""Train a codec: one model for all qualities, that makes files of photos.
+
+It begins at a transform codec, or at a trained one with --from codec. After every epoch it is saved where examples/compress.py
+finds it; TensorBoard shows bits per pixel and PSNR at the middle quality, and at the end the curve over all.
+"""
+
+from pathlib import Path
+
+from app.parser import Parser, fail
+from app.quiet import quiet_start
+
+with quiet_start():
+    import keras
+
+    from keras_recon import data
+    from keras_recon.compression import ImageCodec
+    from keras_recon.metrics import PSNR
+
+QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def main(argv: list[str] | None = None):
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("--data", default="sample", help="photos: 'sample', 'tfds:NAME' or a folder")
+    add("--from", dest="start", metavar="MODEL", help="a codec to begin with: 'codec', a .keras file or a folder")
+    add("--image-size", type=int, default=128, help="side of the crops in pixels, a multiple of 32")
+    add("--batch-size", type=int, default=8, help="images per step")
+    add("--epochs", type=int, default=10)
+    add("--steps-per-epoch", type=int, default=200)
+    add("--learning-rate", type=float, default=1e-3, help="peak of a cosine")
+    add("--seed", type=int, default=0)
+    add("--output", type=Path, default=Path("saved_models/codec"), help="folder of the model")
+    add("--logs", type=Path, default=Path("runs/codec"), help="folder of the TensorBoard logs")
+    args = parser.parse_args(argv)
+    if args.image_size % 32 or args.image_size < 32:
+        fail(f"--image-size must be a multiple of 32. Received: {args.image_size}")
+    keras.utils.set_random_seed(args.seed)
+    try:
+        shape = (args.image_size, args.image_size, 3)
+        training, validation = data.load(
+            args.data, shape, args.batch_size, args.steps_per_epoch, seed=args.seed, quarter_turns=True
+        )
+        codec = ImageCodec.from_preset(args.start) if args.start else ImageCodec(seed=args.seed)
+    except (ValueError, OSError) as error:
+        fail(error)
+    if not args.start:
+        codec.adapt(training)
+    steps = args.epochs * args.steps_per_epoch
+    warmup = min(300, steps // 10)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warmup, warmup_target=args.learning_rate, warmup_steps=warmup
+    )
+    optimizer = keras.optimizers.AdamW(
+        rate, weight_decay=0.0, epsilon=1e-10, global_clipnorm=1.0, use_ema=True, ema_momentum=0.999
+    )
+    codec.compile(optimizer, metrics=[PSNR()])
+    args.output.mkdir(parents=True, exist_ok=True)
+    callbacks = [
+        keras.callbacks.SwapEMAWeights(),  # validated and saved are the averaged weights
+        keras.callbacks.TensorBoard(args.logs),
+        keras.callbacks.ModelCheckpoint(args.output / "model.keras"),
+    ]
+    codec.fit(training, epochs=args.epochs, validation_data=validation, callbacks=callbacks, verbose=2)
+    print("quality  bits per pixel  PSNR (dB)")
+    for codec.quality in QUALITIES:
+        scores = codec.evaluate(validation, verbose=0, return_dict=True)
+        print(f"{codec.quality:7.2f}  {scores['bits_per_pixel']:14.3f}  {scores['psnr']:9.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Symbols to bytes and back, by the range coder of the package constriction, with tables of whole frequencies."""
+
+from decimal import Context, Decimal, localcontext
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+
+from keras_recon.compression.entropy import MIN_LOG_SCALE
+from keras_recon.compression.integer import NUM_SCALES, SCALES_PER_OCTAVE
+
+TOTAL = 2**20  # of a table's frequencies
+RANGE = 14.0  # of a table on each side, in scales: as unlikely as one of TOTAL
+HALF = 2**16  # an integer out of a table's range is coded as two digits
+# Decimal's exponential is rounded correctly, so that it is the same everywhere; a machine's own need not be.
+DECIMAL = Context(prec=30)
+
+
+def constriction():
+    """The package, or an ImportError that names the extra."""
+    try:
+        import constriction
+    except ImportError:
+        raise ImportError(
+            'A codec\'s files need constriction, of the extra `codec`: pip install -e ".[codec]"'
+        ) from None
+    return constriction
+
+
+@cache
+def frequencies(scale: int) -> np.ndarray:
+    """Of the integers from -n to n, and last of all others, under the logistic distribution of a scale's index.
+
+    They are at least 1 and add up to `TOTAL`.
+    """
+    with localcontext(DECIMAL):
+        width = Decimal(2) ** (Decimal(MIN_LOG_SCALE) + Decimal(scale) / SCALES_PER_OCTAVE)
+        size = int(RANGE * float(width)) + 1
+        tails = [1 / (1 + ((k - Decimal("0.5")) / width).exp()) for k in range(1, size + 2)]
+        side = [max(1, int(TOTAL * (a - b))) for a, b in pairwise(tails)]  # of 1, 2 ... on each side
+    centre = TOTAL - 2 * sum(side) - 1
+    return np.array([*reversed(side), centre, *side, 1], "int64")
+
+
+@cache
+def _bits() -> np.ndarray:
+    """Of each scale, bits of 0, 1 ... on either side, and of what is beyond the table in the rest."""
+    tables = [frequencies(scale) for scale in range(NUM_SCALES)]
+    bits = np.full((NUM_SCALES, len(tables[-1])), np.log2(TOTAL * HALF**2))
+    for row, table in zip(bits, tables):
+        of_side = table[len(table) // 2 - 1 : -1]
+        row[: len(of_side)] = np.log2(TOTAL / of_side)
+    return bits
+
+
+def bits(symbols: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """What symbols cost, of the indices of their scales."""
+    table = _bits()
+    return table[scales, np.minimum(np.abs(symbols), table.shape[1] - 1).astype("int32")]
+
+
+@cache
+def _table(scale):
+    shares = frequencies(scale) / TOTAL
+    return constriction().stream.model.Categorical(shares, perfect=False), (len(shares) - 2) // 2
+
+
+class Encoder:
+    """Appends symbols, each with the index of its scale, to what becomes bytes."""
+
+    def __init__(self):
+        self.stream = constriction().stream
+        self.encoder = self.stream.queue.RangeEncoder()
+
+    def encode(self, symbols: np.ndarray, scales: np.ndarray):
+        """Integers of any shape, and indices of their scales of the same shape."""
+        symbols, scales = symbols.ravel().astype("int32"), scales.ravel()
+        for scale in np.unique(scales):
+            model, size = _table(int(scale))
+            values = symbols[scales == scale]
+            within = np.abs(values) <= size
+            self.encoder.encode(np.where(within, values + size, 2 * size + 1).astype("int32"), model)
+            digits = np.stack(np.divmod(values[~within].astype("int64") + HALF**2 // 2, HALF), axis=-1)
+            self.encoder.encode(digits.ravel().astype("int32"), self.stream.model.Uniform(HALF))
+
+    def to_bytes(self) -> bytes:
+        """The bytes, without zeros at the end: a decoder reads zeros behind them."""
+        return self.encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+
+
+class Decoder:
+    """Gives the symbols back, in the same order."""
+
+    def __init__(self, data: bytes):
+        self.stream = constriction().stream
+        words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype("uint32")
+        self.decoder = self.stream.queue.RangeDecoder(words)
+
+    def decode(self, scales: np.ndarray) -> np.ndarray:
+        """Integers of the shape of the indices of their scales; nonsense of bytes that are damaged."""
+        flat = scales.ravel()
+        symbols = np.empty(flat.shape, "int64")
+        for scale in np.unique(flat):
+            model, size = _table(int(scale))
+            of_scale = flat == scale
+            values = self.decoder.decode(model, int(of_scale.sum())).astype("int64") - size
+            beyond = values > size
+            digits = self.decoder.decode(self.stream.model.Uniform(HALF), 2 * int(beyond.sum())).astype("int64")
+            values[beyond] = digits[::2] * HALF + digits[1::2] - HALF**2 // 2
+            symbols[of_scale] = values
+        return symbols.reshape(scales.shape)

@@ -1,0 +1,184 @@
+"""Photos as bytes of a codec, and back: a header, and the latents as the range coder leaves them."""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from keras import ops
+
+from keras_recon.compression.codec import CHANNELS, PATCH_SIZE, ImageCodec
+from keras_recon.compression.coder import Decoder, Encoder, bits
+from keras_recon.compression.integer import MAX_QUALITY, UNIT, IntegerEntropyModel
+
+MAGIC = b"KRC"
+VERSION = 1
+# The magic number, version, checksum of the model's weights, quality, channels, height and width, checksum of the
+# latents; before the coded latents comes the checksum of all of that and of them.
+HEADER = struct.Struct("<3sBIBBHHI")
+CHECKSUM = struct.Struct("<I")
+MULTIPLE = 32  # pixels of a hyper-latent's side
+MAX_PIXELS = 2**28
+TILE, HALO = 512, 64  # pixels; no output of either network depends on what is further than the halo
+# How much more than its own error a latent's rounding costs: later slices and the decoder's network see it too.
+CARE = 4.0
+
+
+def compress(codec: ImageCodec, image: np.ndarray, quality: float = 0.5) -> bytes:
+    """A file of a photo: as `codec` codes it at a quality, whatever the backend.
+
+    Latents are rounded towards zero where the bits are worth more than the error ("Rate-distortion optimization for
+    video compression", Sullivan and Wiegand, 1998).
+
+    Args:
+        codec: trained.
+        image: uint8 (height, width, 3), or (height, width, 1) of gray.
+        quality: from 0 to 1; a file has it in steps of 1 / 255.
+
+    Raises:
+        ValueError: of an argument.
+        ImportError: constriction is missing, of the extra `codec`.
+
+    Example:
+
+    >>> codec = keras_recon.compression.ImageCodec(filters=(8, 8, 16), slices=(8, 24), hyper_dim=4, hyper_filters=8)
+    >>> photo = np.random.randint(0, 256, (50, 70, 3), "uint8")
+    >>> data = keras_recon.compression.compress(codec, photo, quality=0.8)
+    >>> keras_recon.compression.decompress(codec, data).shape
+    (50, 70, 3)
+    """
+    if not 0 <= quality <= 1:
+        raise ValueError(f"`quality` must be from 0 to 1. Received: quality={quality}")
+    if image.dtype != "uint8" or image.ndim != 3 or image.shape[2] not in (1, CHANNELS) or not image.size:
+        raise ValueError(
+            f"`image` must be uint8 (height, width, 3), or (height, width, 1) of gray. "
+            f"Received: {image.dtype} {image.shape}"
+        )
+    height, width, channels = image.shape
+    if max(height, width) >= 2**16 or height * width > MAX_PIXELS:
+        raise ValueError(f"A file has at most {MAX_PIXELS:,} pixels, 65,535 a side. Received: {height}x{width}")
+    step = round(MAX_QUALITY * quality)
+    knots = codec.knots(np.array([step / MAX_QUALITY], "float32"))
+    padded = np.pad(image, [(0, -side % MULTIPLE) for side in (height, width)] + [(0, 0)], "edge")
+    padded = np.repeat(padded, CHANNELS // channels, axis=2)
+
+    def analyse(pixels):
+        return ops.convert_to_numpy(codec.analyse(pixels[None] / np.float32(255), knots))[0]
+
+    latents = _in_tiles(analyse, padded, 1, PATCH_SIZE)
+    hyper = np.rint(ops.convert_to_numpy(codec.entropy_model.hyper_latents(latents[None]))[0])
+    steps = np.exp(ops.convert_to_numpy(ops.matmul(knots, codec.log_inverse_gain))[0])
+    weights = CARE * codec.distortion_weight(step / MAX_QUALITY) / CHANNELS * np.square(steps)
+    encoder = Encoder()
+
+    def coded(symbols, scales):
+        encoder.encode(symbols, scales)
+        return symbols
+
+    def rounded(means, scales, of_slice):
+        return coded(_rounded(latents[..., of_slice] - means / UNIT, scales, weights[of_slice]), scales)
+
+    _, checksum = _latents(codec, step, lambda scales: coded(hyper, np.broadcast_to(scales, hyper.shape)), rounded)
+    header = HEADER.pack(MAGIC, VERSION, _digest(codec), step, channels, height, width, checksum)
+    data = encoder.to_bytes()
+    return header + CHECKSUM.pack(zlib.crc32(header + data)) + data
+
+
+def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
+    """The photo of a file that `compress` made with the same codec: uint8 (height, width, 3 or 1).
+
+    Raises:
+        ValueError: one sentence on what is wrong with the file: it is damaged, or of another codec or format.
+        ImportError: constriction is missing, of the extra `codec`.
+    """
+    start = HEADER.size + CHECKSUM.size
+    if len(data) < start or data[:3] != MAGIC:
+        raise ValueError("it is no file of a codec of keras_recon")
+    magic, version, digest, step, channels, height, width, checksum = HEADER.unpack_from(data)
+    if version != VERSION:
+        raise ValueError(f"its format has the version {version}, and this keras_recon reads {VERSION}")
+    header, coded = data[: HEADER.size], data[start:]
+    if CHECKSUM.unpack_from(data, HEADER.size)[0] != zlib.crc32(header + coded):
+        raise ValueError("it is damaged: its checksum is another one")
+    if digest != _digest(codec):
+        raise ValueError("another codec made it, or the same one after more training")
+    rows, columns = (-(-side // MULTIPLE) for side in (height, width))
+    least = rows * columns * bits(0, IntegerEntropyModel(codec.entropy_model, codec.num_knots).hyper_scales).sum() / 8
+    if channels not in (1, CHANNELS) or not 0 < height * width <= MAX_PIXELS or len(coded) + 8 < least:
+        raise ValueError(f"it claims {height}x{width} pixels of {channels} channels, which it cannot hold")
+    decoder = Decoder(coded)
+    try:
+        latents, found = _latents(
+            codec,
+            step,
+            lambda scales: decoder.decode(np.broadcast_to(scales, (rows, columns, len(scales)))),
+            lambda means, scales, of_slice: decoder.decode(scales),
+        )
+    except AssertionError:  # of constriction, where bytes cannot be
+        found = None
+    if found != checksum:
+        raise ValueError("it is damaged: its latents have another checksum")
+    knots = codec.knots(np.array([step / MAX_QUALITY], "float32"))
+
+    def synthesise(values):
+        images = codec.synthesise(ops.convert_to_tensor(values[None] / UNIT, "float32"), knots)
+        return np.rint(255 * ops.convert_to_numpy(images)[0]).astype("uint8")
+
+    image = _in_tiles(synthesise, latents, PATCH_SIZE, 1)[:height, :width]
+    return image if channels == CHANNELS else np.rint(image.mean(axis=2, keepdims=True)).astype("uint8")
+
+
+def _latents(codec: ImageCodec, step: int, hyper: Callable, symbols: Callable) -> tuple[np.ndarray, int]:
+    """What sender and receiver compute alike: the rounded latents, in whole numbers of 1 / `UNIT`, and their checksum.
+
+    Args:
+        codec, step: of the quality.
+        hyper: the hyper-latents, of the indices of their scales.
+        symbols: those of a slice, of the means, of the indices of the scales, and of where the slice is.
+    """
+    model, start = IntegerEntropyModel(codec.entropy_model, codec.num_knots), 0
+    of_hyper = hyper(model.hyper_scales)
+    checksum = zlib.crc32(of_hyper.astype("<i4").tobytes())
+    features, decoded = model.features(of_hyper, step), []
+    for i, size in enumerate(model.slices):
+        means, scales = model.parameters(i, features, decoded)
+        decoded.append(means + UNIT * symbols(means, scales, slice(start, start + size)))
+        checksum = zlib.crc32(decoded[-1].astype("<i4").tobytes(), checksum)
+        start += size
+    return np.concatenate(decoded, axis=-1), checksum
+
+
+def _rounded(values, scales, weights):
+    """Symbols of values, one less where that saves more bits than it costs in error, times its weight."""
+    symbols = np.rint(values)
+    less = symbols - np.sign(symbols)
+    error = weights * (np.square(values - less) - np.square(values - symbols))
+    return np.where(bits(symbols, scales) - bits(less, scales) > error, less, symbols)
+
+
+def _digest(codec: ImageCodec) -> int:
+    checksum = 0
+    for weight in codec.weights:
+        checksum = zlib.crc32(ops.convert_to_numpy(weight).astype("<f4").tobytes(), checksum)
+    return checksum
+
+
+def _in_tiles(function: Callable, array: np.ndarray, unit: int, scale: int) -> np.ndarray:
+    """`function` of an array (rows, columns, values), tile by tile; the result has `unit / scale` times its sides.
+
+    Args:
+        unit: pixels for each row of the array.
+        scale: pixels for each row of the result.
+    """
+    tile, halo = TILE // unit, HALO // unit
+    rows, columns, _ = array.shape
+    bands = []
+    for top in range(0, rows, tile):
+        band = []
+        for left in range(0, columns, tile):
+            y, x = max(0, top - halo), max(0, left - halo)
+            output = function(array[y : top + tile + halo, x : left + tile + halo])
+            place = [slice((a - b) * unit // scale, (a - b + tile) * unit // scale) for a, b in ((top, y), (left, x))]
+            band.append(output[tuple(place)])
+        bands.append(np.concatenate(band, axis=1))
+    return np.concatenate(bands)
