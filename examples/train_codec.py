@@ -1,7 +1,8 @@
 """Train a codec: one model for all qualities, that makes files of photos.
 
-It begins at a transform codec, or at a trained one with --from codec. After every epoch it is saved where examples/compress.py
-finds it; TensorBoard shows bits per pixel and PSNR at the middle quality, and at the end the curve over all.
+It begins at a transform codec, or at a trained one with --from codec. After every epoch it is saved, for
+examples/compress.py --model saved_models/codec. TensorBoard shows bits per pixel and PSNR at the middle quality; at the
+end, they are printed for all qualities.
 """
 
 from pathlib import Path

@@ -11,6 +11,7 @@ import keras
 from packaging.version import Version
 
 from keras_recon.models import Reconstructor
+from keras_recon.models.safely_saved import SafelySaved
 from keras_recon.presets import model_file
 from keras_recon.version import __version__
 
@@ -21,7 +22,7 @@ MAX_JSON_BYTES = 2**20  # a model's configuration has some thousands
 MAX_NUMBER = 2**16  # of a configuration: pixels, widths, depths
 
 
-def load_model(path: str | Path) -> Reconstructor:
+def load_model(path: str | Path, expected: type[SafelySaved] = Reconstructor) -> SafelySaved:
     """Load a preset by its name, a `.keras` file, or that of a run's folder.
 
     `keras_recon.presets.PRESETS` lists the names. A file or folder of that name comes first.
@@ -29,7 +30,7 @@ def load_model(path: str | Path) -> Reconstructor:
     A file need not be trusted: it is looked through before Keras gets it, and runs no code.
 
     - The archive: what Keras writes and nothing else, with its checksums, and uncompressed.
-    - The configuration: a `Reconstructor` of keras_recon, or one that this process registered, with objects of no other
+    - The configuration: an `expected` model, of keras_recon or registered by this process, with objects of no other
       classes in it than backbones of keras-hub, dtype policies and layers that this process registered; numbers up to
       65,536.
     - The weights: numbers that are in the file itself.
@@ -39,6 +40,10 @@ def load_model(path: str | Path) -> Reconstructor:
 
     A configuration can still ask for layers that need a lot of memory, and HDF5 is a parser in C: for files of
     strangers, limit what the process may have.
+
+    Args:
+        path: a name, a file or a folder.
+        expected: the class of the model, such as `keras_recon.compression.ImageCodec`.
 
     Returns:
         The model, not compiled.
@@ -60,7 +65,7 @@ def load_model(path: str | Path) -> Reconstructor:
     try:
         config, metadata, shapes = _read(path)
         newer = _newer(config, metadata)
-        _check_model(config)
+        _check_model(config, expected)
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
         except ValueError:
@@ -135,10 +140,12 @@ def _newer(config, metadata) -> str:
     return "".join(f"saved by {name} {saved[name]}, this is {here[name]}; " for name in newer)
 
 
-def _check_model(config):
+def _check_model(config, expected):
     registered = _registered(config)
-    if registered is None or not issubclass(registered, Reconstructor):
+    if registered is None or not issubclass(registered, SafelySaved):
         raise ValueError(f"a {config.get('registered_name')} is no model of keras_recon")
+    if not issubclass(registered, expected):
+        raise ValueError(f"it is of the class {registered.__name__}, and {expected.__name__} is expected")
     _check_values(config["config"])
     _check_values(config.get("build_config"))
 

@@ -1,4 +1,5 @@
 import math
+import typing
 from collections.abc import Iterable
 
 import keras
@@ -11,6 +12,7 @@ from keras_recon.layers.linear_autoencoder import principal_components
 from keras_recon.models.reconstructor import centered, in_range
 from keras_recon.models.safely_saved import SafelySaved
 from keras_recon.ops import patchify, unpatchify
+from keras_recon.presets import CODECS
 
 PATCH_SIZE = 8
 CHANNELS = 3
@@ -55,6 +57,8 @@ class ImageCodec(SafelySaved):
     >>> outputs["images"].shape, outputs["bits_per_pixel"].shape
     ((2, 64, 96, 3), (2,))
     """
+
+    presets: typing.ClassVar = CODECS
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_recon.compression.codec import CHANNELS, PATCH_SIZE, ImageCodec
 from keras_recon.compression.coder import Decoder, Encoder, bits
+from keras_recon.compression.entropy import checkerboard
 from keras_recon.compression.integer import MAX_QUALITY, UNIT, IntegerEntropyModel
 
 MAGIC = b"KRC"
@@ -75,8 +76,9 @@ def compress(codec: ImageCodec, image: np.ndarray, quality: float = 0.5) -> byte
         encoder.encode(symbols, scales)
         return symbols
 
-    def rounded(means, scales, of_slice):
-        return coded(_rounded(latents[..., of_slice] - means / UNIT, scales, weights[of_slice]), scales)
+    def rounded(means, scales, where):
+        positions, channels = where
+        return coded(_rounded(latents[positions][:, channels] - means / UNIT, scales, weights[channels]), scales)
 
     _, checksum = _latents(codec, step, lambda scales: coded(hyper, np.broadcast_to(scales, hyper.shape)), rounded)
     header = HEADER.pack(MAGIC, VERSION, _digest(codec), step, channels, height, width, checksum)
@@ -94,7 +96,7 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
     start = HEADER.size + CHECKSUM.size
     if len(data) < start or data[:3] != MAGIC:
         raise ValueError("it is no file of a codec of keras_recon")
-    magic, version, digest, step, channels, height, width, checksum = HEADER.unpack_from(data)
+    _, version, digest, step, channels, height, width, checksum = HEADER.unpack_from(data)
     if version != VERSION:
         raise ValueError(f"its format has the version {version}, and this keras_recon reads {VERSION}")
     header, coded = data[: HEADER.size], data[start:]
@@ -112,7 +114,7 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
             codec,
             step,
             lambda scales: decoder.decode(np.broadcast_to(scales, (rows, columns, len(scales)))),
-            lambda means, scales, of_slice: decoder.decode(scales),
+            lambda means, scales, where: decoder.decode(scales),
         )
     except AssertionError:  # of constriction, where bytes cannot be
         found = None
@@ -134,16 +136,21 @@ def _latents(codec: ImageCodec, step: int, hyper: Callable, symbols: Callable) -
     Args:
         codec, step: of the quality.
         hyper: the hyper-latents, of the indices of their scales.
-        symbols: those of a slice, of the means, of the indices of the scales, and of where the slice is.
+        symbols: of the means, of the indices of the scales, and of where they are: the positions, and the channels.
     """
     model, start = IntegerEntropyModel(codec.entropy_model, codec.num_knots), 0
     of_hyper = hyper(model.hyper_scales)
     checksum = zlib.crc32(of_hyper.astype("<i4").tobytes())
     features, decoded = model.features(of_hyper, step), []
+    first = checkerboard(np, *features.shape[:2])
     for i, size in enumerate(model.slices):
-        means, scales = model.parameters(i, features, decoded)
-        decoded.append(means + UNIT * symbols(means, scales, slice(start, start + size)))
-        checksum = zlib.crc32(decoded[-1].astype("<i4").tobytes(), checksum)
+        values = np.zeros((*first.shape, size))
+        for positions in (first, ~first):
+            means, scales = (array[positions] for array in model.parameters(i, features, decoded, values))
+            coded = symbols(means, scales, (positions, slice(start, start + size)))
+            values[positions] = means + UNIT * coded
+        decoded.append(values)
+        checksum = zlib.crc32(values.astype("<i4").tobytes(), checksum)
         start += size
     return np.concatenate(decoded, axis=-1), checksum
 

@@ -29,6 +29,7 @@ class IntegerEntropyModel:
 
     def __init__(self, layer: EntropyModel, num_knots: int):
         self.slices = layer.slices
+        self.context_dims = layer.context_dims
         self.num_knots = num_knots
         self.synthesis, self.hidden, self.heads = (
             [_weights(part) for part in parts] for parts in (layer.synthesis, layer.hidden, layer.heads)
@@ -48,15 +49,17 @@ class IntegerEntropyModel:
             x = x.reshape(rows, columns, 2, 2, values // 4).swapaxes(1, 2).reshape(2 * rows, 2 * columns, -1)
         return x
 
-    def parameters(self, index: int, features: np.ndarray, decoded: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Means, in whole numbers of 1 / `UNIT`, and indices of scales of a slice, given those before it.
+    def parameters(self, index: int, features, decoded: list, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means, in whole numbers of 1 / `UNIT`, and indices of scales of a slice, given what is decoded.
 
         Args:
             index: of the slice.
             features: what `features` gives.
             decoded: the slices before, in whole numbers of 1 / `UNIT`.
+            known: of this slice, zero where nothing is known.
         """
-        context = [np.floor(CONTEXT_SCALE * d + 0.5) for d in decoded]
+        parts = (*decoded, known[..., : self.context_dims[index]])
+        context = [np.floor(CONTEXT_SCALE * part + 0.5) for part in parts]
         x = _conv(np.concatenate([features, *context], axis=-1), *self.hidden[index], rectified=True)
         means, scales = np.split(_conv(x, *self.heads[index]), 2, axis=-1)
         return means, _index(scales)

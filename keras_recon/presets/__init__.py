@@ -12,6 +12,8 @@ PRESETS = {
     "vit": "Vision Transformer that compresses 16 values to one",
     "autoencoder": "convolutional autoencoder that compresses 16 values to one",
 }
+# What makes files of photos.
+CODECS = {"codec": "makes small files of photos at any quality: examples/compress.py"}
 
 
 def describe() -> str:
@@ -22,7 +24,7 @@ def describe() -> str:
     >>> print(keras_recon.presets.describe().splitlines()[0])
     denoise      removes colour noise of an unknown strength, sigma 0 to 50 of 255
     """
-    return "\n".join(f"{name:<12} {text}" for name, text in PRESETS.items())
+    return "\n".join(f"{name:<12} {text}" for name, text in (PRESETS | CODECS).items())
 
 
 def model_file(source: str | Path, argument: str = "path") -> Path:
@@ -36,13 +38,13 @@ def model_file(source: str | Path, argument: str = "path") -> Path:
     'denoise.keras'
     """
     path = Path(source)
-    if str(source) in PRESETS and not path.exists():
+    if str(source) in PRESETS | CODECS and not path.exists():
         return Path(__file__).with_name(f"{source}.keras")
     file = Run(path).model if path.is_dir() else path
     if file.suffix != ".keras" or not file.is_file():
         found = "" if file.exists() else ", where there is nothing"
         raise ValueError(
-            f"`{argument}` must be a .keras file, the folder of a run, or one of {[*PRESETS]}. "
+            f"`{argument}` must be a .keras file, the folder of a run, or one of {[*PRESETS, *CODECS]}. "
             f"Received: {argument}={str(file)!r}{found}"
         )
     return file

@@ -65,7 +65,18 @@ def test_it_trains_and_becomes_a_preset(tmp_path):
         write_image(tmp_path / "photos" / f"{i:02}.jpg", ImageFile(data.cat(), format="JPEG"))
     weights, preset = tmp_path / "weights.npz", tmp_path / "preset.keras"
     environ = {**os.environ, "KERAS_BACKEND": "jax"}
-    options = ["--minutes", "0.05", "--warm-start", "autoencoder", "--steps-per-epoch", "1", "--batch-size", "2", "--output", weights]
+    options = [
+        "--minutes",
+        "0.05",
+        "--warm-start",
+        "autoencoder",
+        "--steps-per-epoch",
+        "1",
+        "--batch-size",
+        "2",
+        "--output",
+        weights,
+    ]
     command = [sys.executable, SCRIPT, tmp_path / "photos", "--task", "autoencoder", *options]
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
