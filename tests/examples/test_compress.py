@@ -1,0 +1,79 @@
+import compress
+import numpy as np
+import pytest
+from skimage import data
+
+from keras_recon.compression import ImageCodec
+from keras_recon.images import ImageFile, read_image, write_image
+
+pytest.importorskip("constriction", reason="files of a codec need constriction")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A codec that is no more than a transform, and two photos."""
+    folder = tmp_path_factory.mktemp("compress")
+    codec = ImageCodec(filters=(8, 8, 8), slices=(64, 128), hyper_dim=4, hyper_filters=8, seed=0)
+    codec.adapt(data.coffee()[None, :256, :256] / np.float32(255))
+    codec.save(folder / "codec.keras")
+    write_image(folder / "photos" / "a.png", ImageFile(data.cat()[:96, :130]))
+    write_image(folder / "photos" / "in" / "gray.jpg", ImageFile(data.camera()[:70, :64, None], format="JPEG"))
+    return folder
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / np.square(a.astype("float64") - b).mean())
+
+
+def test_a_folder_becomes_small_files_and_photos_again(folder, tmp_path, capsys):
+    model = ["--model", str(folder / "codec.keras")]
+    compress.main([str(folder / "photos"), *model, "--output", str(tmp_path / "small"), "--quality", "90"])
+    files = sorted((tmp_path / "small").rglob("*.krc"))
+    assert [str(path.relative_to(tmp_path / "small")) for path in files] == ["a.krc", "in/gray.krc"]
+    out = capsys.readouterr().out.splitlines()
+    size = files[0].stat().st_size
+    assert f"{size:,} bytes, {8 * size / (96 * 130):.3f} bits per pixel" in out[0]
+    compress.main([str(tmp_path / "small"), *model, "--decompress", "--output", str(tmp_path / "photos")])
+    for name in ("a", "in/gray"):
+        (original,) = (folder / "photos").glob(f"{name}.*")
+        before, after = (read_image(path).pixels for path in (original, tmp_path / "photos" / f"{name}.png"))
+        assert before.shape == after.shape and psnr(before, after) > 35
+
+
+def test_a_rate_is_kept_and_nearly_used(folder, tmp_path):
+    arguments = [str(folder / "photos" / "a.png"), "--model", str(folder / "codec.keras"), "--output"]
+    compress.main([*arguments, str(tmp_path / "a.krc"), "--rate", "1.5"])
+    assert 0.95 < 8 * (tmp_path / "a.krc").stat().st_size / (96 * 130) / 1.5 <= 1
+    with pytest.raises(SystemExit):
+        compress.main([*arguments, str(tmp_path / "b.krc"), "--rate", "0.001"])
+    assert not (tmp_path / "b.krc").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, error",
+    [
+        (["--quality", "101"], "--quality must be from 0 to 100"),
+        (["--rate", "0"], "--rate must be above 0"),
+        (["--model", "denoise"], "it is of the class RestorationUNet, and ImageCodec is expected"),
+        (["--decompress"], "it is no file of a codec of keras_recon"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(folder, tmp_path, arguments, error, capsys):
+    given = ["--model", str(folder / "codec.keras"), "--output", str(tmp_path / "a.out"), *arguments]
+    with pytest.raises(SystemExit) as exit_:
+        compress.main([str(folder / "photos" / "a.png"), *given])
+    assert exit_.value.code == 2
+    assert error in capsys.readouterr().err
+    assert not (tmp_path / "a.out").exists()
+
+
+def test_photos_that_a_codec_cannot_keep_are_named_and_the_others_go_on(folder, tmp_path, capsys):
+    alpha = np.full((48, 64, 1), 128, "uint8")
+    write_image(tmp_path / "in" / "alpha.png", ImageFile(data.cat()[:48, :64], alpha=alpha))
+    write_image(tmp_path / "in" / "opaque.png", ImageFile(data.cat()[:48, :64]))
+    with pytest.raises(SystemExit):
+        compress.main(
+            [str(tmp_path / "in"), "--model", str(folder / "codec.keras"), "--output", str(tmp_path / "out")]
+        )
+    assert "alpha.png: it has an alpha channel or 16 bits" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["opaque.krc"]
