@@ -92,6 +92,7 @@ def test_a_restored_run_ends_with_the_same_weights(tmp_path, ema, number):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_last_validation_ends_the_run_behind_it(tmp_path):
     class Validating(keras.callbacks.Callback):
         def on_test_begin(self, logs=None):

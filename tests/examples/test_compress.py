@@ -72,8 +72,6 @@ def test_photos_that_a_codec_cannot_keep_are_named_and_the_others_go_on(folder, 
     write_image(tmp_path / "in" / "alpha.png", ImageFile(data.cat()[:48, :64], alpha=alpha))
     write_image(tmp_path / "in" / "opaque.png", ImageFile(data.cat()[:48, :64]))
     with pytest.raises(SystemExit):
-        compress.main(
-            [str(tmp_path / "in"), "--model", str(folder / "codec.keras"), "--output", str(tmp_path / "out")]
-        )
+        compress.main([str(tmp_path / "in"), "--model", str(folder / "codec.keras"), "--output", str(tmp_path / "out")])
     assert "alpha.png: it has an alpha channel or 16 bits" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["opaque.krc"]

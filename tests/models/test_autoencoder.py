@@ -45,6 +45,7 @@ def psnr(outputs, images):
     return np.mean(-10 * np.log10(np.square(ops.convert_to_numpy(outputs) - images).mean((1, 2, 3))))
 
 
+@pytest.mark.slow
 def test_small_batches_train_to_what_inference_gives():
     images = photo_crops()
     model = ConvAutoencoder(**TINY, linear_path=True)

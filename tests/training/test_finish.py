@@ -8,6 +8,7 @@ from keras_recon.utils.run import Run
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 
 
+@pytest.mark.slow
 def test_the_baseline_is_not_weaker_than_what_the_model_began_with(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray

@@ -130,6 +130,7 @@ def test_divergence_is_said(tmp_path):
         run(tmp_path, model(), on_divergence="go on")
 
 
+@pytest.mark.slow
 def test_rolling_back_goes_on_at_a_lower_rate(tmp_path, capsys):
     rates = {"learning_rate": 3.0, "warmup_steps": 4}
     keras.utils.set_random_seed(0)
@@ -153,6 +154,7 @@ def test_half_precision_trains(tmp_path, precision):
     assert all(np.isfinite(w).all() for w in vit.get_weights())
 
 
+@pytest.mark.slow
 def test_gradual_unfreezing_frees_the_blocks_from_the_last_to_the_first(tmp_path):
     pretrained = models.PretrainedViTReconstructor(
         tiny_backbone(), latent_dim=5, strategy="gradual:1", decoder="linear", feature_layers=(1, 2)
