@@ -1,6 +1,6 @@
 """Make a preset of trained weights: a .keras file whose weights are float16, where that loses nothing that shows.
 
-WEIGHTS is what `gpu_training.py` writes.
+WEIGHTS is what `gpu_training.py` writes, or the model of another training.
 """
 
 import zipfile
@@ -11,6 +11,8 @@ import h5py
 import numpy as np
 from arguments import Parser
 from gpu_training import TASKS
+
+from keras_recon.models.safely_saved import SafelySaved
 
 TILES = {"denoise": 128, "deblock": 128, "upscale2": 64}  # sides of the tiles of whole photos
 MAX_FLOAT16 = 6e4
@@ -41,13 +43,16 @@ def halved(source: Path, target: Path):
 
 def main(argv: list[str] | None = None):
     parser = Parser(__doc__)
-    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a .npz file")
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a .npz or .keras file")
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--output", type=Path, required=True, help="a .keras file")
     args = parser.parse_args(argv)
-    model = TASKS[args.task].build()
-    with np.load(args.weights) as arrays:
-        model.set_weights([*arrays.values()])
+    if args.weights.suffix == ".keras":
+        model = SafelySaved.from_preset(args.weights)
+    else:
+        model = TASKS[args.task].build()
+        with np.load(args.weights) as arrays:
+            model.set_weights([*arrays.values()])
     if args.task in TILES:
         model = model.for_image_shape((TILES[args.task], TILES[args.task], 3))
     with TemporaryDirectory() as folder:

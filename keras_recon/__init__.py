@@ -3,7 +3,19 @@
 import importlib
 
 # All classes are registered here, for `keras.saving.load_model`.
-from keras_recon import callbacks, data, degradations, layers, losses, metrics, models, ops, optimizers, presets
+from keras_recon import (
+    callbacks,
+    compression,
+    data,
+    degradations,
+    layers,
+    losses,
+    metrics,
+    models,
+    ops,
+    optimizers,
+    presets,
+)
 from keras_recon.export import export_model
 from keras_recon.inference import reconstruct
 from keras_recon.saving import load_model
@@ -13,6 +25,7 @@ __all__ = [
     "TrainingOptions",
     "__version__",
     "callbacks",
+    "compression",
     "data",
     "degradations",
     "export_model",
