@@ -7,8 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_recon.compression.entropy import EntropyModel
+from keras_recon.compression.rate_distortion import LEVELS, RateDistortion
 from keras_recon.layers import ConvDecoder, ConvEncoder
 from keras_recon.layers.linear_autoencoder import principal_components
+from keras_recon.models.fitting import fitting_patches
 from keras_recon.models.reconstructor import centered, in_range
 from keras_recon.models.safely_saved import SafelySaved
 from keras_recon.ops import patchify, unpatchify
@@ -16,11 +18,10 @@ from keras_recon.presets import CODECS
 
 PATCH_SIZE = 8
 CHANNELS = 3
-LEVELS = 255.0  # latents are of pixels in these units
 
 
 @keras.saving.register_keras_serializable("keras_recon")
-class ImageCodec(SafelySaved):
+class ImageCodec(RateDistortion, SafelySaved):
     """A transform codec with a network beside it on both sides and a learned entropy model: one for all qualities.
 
         images -+-> KLT of 8x8 patches -(+)-> gains -> EntropyModel -> 1 / gains -+-> inverse KLT -(+)-> images
@@ -59,6 +60,10 @@ class ImageCodec(SafelySaved):
     """
 
     presets: typing.ClassVar = CODECS
+    image_shape: typing.ClassVar = (None, None, CHANNELS)
+    patches_shape: typing.ClassVar = (None, None, None, PATCH_SIZE**2 * CHANNELS)
+    patch_size: int = PATCH_SIZE
+    multiple: int = 32  # pixels of a hyper-latent's side
 
     def __init__(
         self,
@@ -73,28 +78,22 @@ class ImageCodec(SafelySaved):
         **kwargs,
     ):
         # Inputs are not cast to the compute dtype: in half precision the pixels themselves would be rounded.
-        super().__init__(**kwargs, autocast=False)
+        super().__init__(distortion_weights, **kwargs, autocast=False)
         self.filters = tuple(filters)
         self.num_blocks = tuple(num_blocks)
         self.slices = tuple(slices)
         self.hyper_dim = hyper_dim
         self.hyper_filters = hyper_filters
-        self.distortion_weights = tuple(distortion_weights)
         self.num_knots = num_knots
         self.seed = seed
-        values = PATCH_SIZE**2 * CHANNELS
+        values = self.patches_shape[-1]
         self.latent_dim = sum(self.slices)
-        if len(self.filters) != 3 or not 1 <= self.latent_dim <= values or num_knots < 2:
+        if len(self.filters) != 3 or len(self.num_blocks) != 2 or not 1 <= self.latent_dim <= values or num_knots < 2:
             raise ValueError(
-                f"`filters` must have 3 numbers, `slices` add up to 1 to {values}, and `num_knots` be at least 2. "
-                f"Received: filters={filters}, slices={slices}, num_knots={num_knots}"
+                f"`filters` must have 3 numbers, `num_blocks` 2, `slices` add up to 1 to {values}, and `num_knots` be "
+                f"at least 2. Received: filters={filters}, num_blocks={num_blocks}, slices={slices}, "
+                f"num_knots={num_knots}"
             )
-        low, high = self.distortion_weights
-        if not 0 < low < high:
-            raise ValueError(
-                f"`distortion_weights` must be two rising numbers above 0. Received: {tuple(distortion_weights)}"
-            )
-        self.quality = 0.5
         self.seed_generator = keras.random.SeedGenerator(seed)
         shared = {"filters": self.filters, "normalization": "none", "dtype": self.dtype_policy}
         self.encoder = ConvEncoder(num_blocks=self.num_blocks[0], **shared, name="encoder")
@@ -105,11 +104,10 @@ class ImageCodec(SafelySaved):
         self.decoder = ConvDecoder(
             CHANNELS, num_blocks=self.num_blocks[1], zero_init=True, divided=False, **shared, name="decoder"
         )
-        self.bits_per_pixel = keras.metrics.Mean(name="bits_per_pixel")
         self.build((None, None, None, CHANNELS))
 
     def build(self, input_shape):
-        values = PATCH_SIZE**2 * CHANNELS
+        values = self.patches_shape[-1]
         fitted = {"trainable": False, "autocast": False}
         middle, orthogonal = keras.initializers.Constant(0.5), keras.initializers.Orthogonal()
         self.mean = self.add_weight(shape=(values,), initializer=middle, name="mean", **fitted)
@@ -124,11 +122,6 @@ class ImageCodec(SafelySaved):
         self.latent_head.build((None, None, None, self.filters[-1]))
         self.entropy_model.build((None, None, None, self.latent_dim), (None, self.num_knots))
         self.decoder.build((None, None, None, self.latent_dim + self.num_knots))
-
-    def distortion_weight(self, quality):
-        """Of the mean squared error, in units of 1/255, beside the bits per pixel."""
-        low, high = self.distortion_weights
-        return low * (high / low) ** quality
 
     def default_step(self, quality: float) -> float:
         """The step of a uniform quantiser, in 1/255, that is the best at the quality if rates are high.
@@ -149,11 +142,12 @@ class ImageCodec(SafelySaved):
             inputs: images (batch, height, width, 3) in [0, 1], multiples of 32 high and wide, or a pair of them and of
                 qualities (batch,) from 0 to 1.
         """
-        images, quality = inputs if isinstance(inputs, (tuple, list)) else (inputs, None)
+        images, quality = _pair(inputs)
         if quality is None:
             count = ops.shape(images)[:1]
             drawn = keras.random.uniform(count, dtype="float32", seed=self.seed_generator) if training else None
             quality = ops.full(count, self.quality, "float32") if drawn is None else drawn
+        quality = ops.cast(quality, "float32")
         knots = self.knots(quality)
         latents, bits = self.entropy_model(self.analyse(images, knots), knots, training=training)
         _, height, width, _ = ops.shape(images)
@@ -164,10 +158,20 @@ class ImageCodec(SafelySaved):
             "quality": quality,
         }
 
+    def checked(self, inputs):
+        images, quality = _pair(inputs)
+        images = super().checked(images)
+        return images if quality is None else (images, quality)
+
+    def compute_output_spec(self, inputs, training=None):
+        images, _ = _pair(inputs)
+        shapes = {"images": images.shape, "bits_per_pixel": images.shape[:1], "quality": images.shape[:1]}
+        return {name: keras.KerasTensor(shape, "float32") for name, shape in shapes.items()}
+
     def analyse(self, images, knots):
         """Latents (batch, height / 8, width / 8, latent_dim) in steps of the quantiser, not rounded."""
         images = ops.cast(images, "float32")
-        linear = ops.matmul(LEVELS * (patchify(images, PATCH_SIZE) - self.mean), ops.transpose(self.basis))
+        linear = ops.matmul(LEVELS * (self.patches(images) - self.mean), ops.transpose(self.basis))
         features = self.encoder(_with_planes(centered(images), knots))[-1]
         gains = ops.exp(ops.matmul(knots, self.log_gain))[:, None, None]
         return gains * (linear + ops.cast(self.latent_head(features), "float32"))
@@ -179,40 +183,31 @@ class ImageCodec(SafelySaved):
         decoded = self.decoder(_with_planes(values / self.input_scale, knots), training=training)
         return in_range(linear + ops.cast(decoded, "float32"), training)
 
+    def patches(self, images):
+        """Of 8x8 pixels: (batch, height / 8, width / 8, 192)."""
+        return patchify(images, PATCH_SIZE)
+
     def adapt(self, data: np.ndarray | Iterable, max_patches: int = 2**17):
         """Fit the transform to images in [0, 1], or to batches of them, or of pairs whose second images count."""
-        patches, count = [], 0
-        for batch in [data] if hasattr(data, "shape") else data:
-            batch = batch[-1] if isinstance(batch, (tuple, list)) else batch
-            patches.append(ops.convert_to_numpy(patchify(ops.convert_to_tensor(batch, "float32"), PATCH_SIZE)))
-            count += patches[-1].size // patches[-1].shape[-1]
-            if count >= max_patches:
-                break
-        patches = np.concatenate([array.reshape(-1, array.shape[-1]) for array in patches])[:max_patches]
-        mean, components, deviations = principal_components(patches, self.latent_dim)
+        _, patches = fitting_patches(self, data, max_patches)
+        mean, components, _ = principal_components(patches, self.latent_dim)
+        deviations = LEVELS * ((patches - mean) @ components.T).std(axis=0)  # none where nothing varies
         step = self.default_step(0.5)
         self.mean.assign(mean)
         self.basis.assign(components)
-        self.input_scale.assign(LEVELS * deviations + step)
-        self.entropy_model.start_at(LEVELS * deviations / step)
-
-    def compile(self, optimizer="adam", loss="mse", **kwargs):
-        """As `keras.Model.compile`; `loss` is the distortion, of images in [0, 1], and metrics are of images."""
-        super().compile(optimizer, loss, **kwargs)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        weights = LEVELS**2 * self.distortion_weight(y_pred["quality"])[:, None, None]
-        return super().compute_loss(x, y, y_pred["images"], weights, training) + ops.mean(y_pred["bits_per_pixel"])
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        self.bits_per_pixel.update_state(y_pred["bits_per_pixel"])
-        return super().compute_metrics(x, y, y_pred["images"], sample_weight)
+        self.input_scale.assign(deviations + step)
+        self.entropy_model.start_at(deviations / step)
 
     def get_config(self):
         names = ("filters", "num_blocks", "slices", "hyper_dim", "hyper_filters")
         names += ("distortion_weights", "num_knots", "seed")
         dtype = keras.saving.serialize_keras_object(self.dtype_policy)
         return {**super().get_config(), "dtype": dtype, **{name: getattr(self, name) for name in names}}
+
+
+def _pair(inputs):
+    """Images and their qualities, or None."""
+    return inputs if isinstance(inputs, (tuple, list)) else (inputs, None)
 
 
 def _with_planes(values, knots):

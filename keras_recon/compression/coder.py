@@ -74,6 +74,8 @@ class Encoder:
 
     def encode(self, symbols: np.ndarray, scales: np.ndarray):
         """Integers of any shape, and indices of their scales of the same shape."""
+        if not np.abs(symbols).max(initial=0) < HALF**2 // 2:  # NaN is not, either
+            raise ValueError("A file has no room for the codec's latents: they must be numbers below 2^31")
         symbols, scales = symbols.ravel().astype("int32"), scales.ravel()
         for scale in np.unique(scales):
             model, size = _table(int(scale))

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import keras
 import numpy as np
@@ -70,14 +71,15 @@ class EntropyModel(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.context_dims = (*self.slices[:-1], 0)  # channels of a slice that its own second half sees
+        layer = partial(conv, dtype="float32")
         self.analysis = [
-            conv(2 * filters, strides=2, activation="relu", name="analysis_0"),
-            conv(hyper_dim, strides=2, name="analysis_1"),
+            layer(2 * filters, strides=2, activation="relu", name="analysis_0"),
+            layer(hyper_dim, strides=2, name="analysis_1"),
         ]
-        self.synthesis = [conv(4 * filters, activation="relu", name=f"synthesis_{i}") for i in range(2)]
-        self.hidden = [conv(64, activation="relu", name=f"hidden_{i}") for i in range(len(self.slices))]
+        self.synthesis = [layer(4 * filters, activation="relu", name=f"synthesis_{i}") for i in range(2)]
+        self.hidden = [layer(64, activation="relu", name=f"hidden_{i}") for i in range(len(self.slices))]
         self.heads = [
-            conv(2 * size, 1, kernel_initializer="zeros", name=f"head_{i}") for i, size in enumerate(self.slices)
+            layer(2 * size, 1, kernel_initializer="zeros", name=f"head_{i}") for i, size in enumerate(self.slices)
         ]
 
     def build(self, latents_shape, knots_shape):

@@ -18,9 +18,10 @@ VERSION = 1
 # latents; before the coded latents comes the checksum of all of that and of them.
 HEADER = struct.Struct("<3sBIBBHHI")
 CHECKSUM = struct.Struct("<I")
-MULTIPLE = 32  # pixels of a hyper-latent's side
 MAX_PIXELS = 2**28
-TILE, HALO = 512, 64  # pixels; no output of either network depends on what is further than the halo
+TILE = 512  # pixels
+# On which the outputs of encoder and decoder depend, in pixels on each side, beside `OF_BLOCK` for each block per level.
+REACH, OF_BLOCK = (7, 22), 28
 # How much more than its own error a latent's rounding costs: later slices and the decoder's network see it too.
 CARE = 4.0
 
@@ -60,13 +61,13 @@ def compress(codec: ImageCodec, image: np.ndarray, quality: float = 0.5) -> byte
         raise ValueError(f"A file has at most {MAX_PIXELS:,} pixels, 65,535 a side. Received: {height}x{width}")
     step = round(MAX_QUALITY * quality)
     knots = codec.knots(np.array([step / MAX_QUALITY], "float32"))
-    padded = np.pad(image, [(0, -side % MULTIPLE) for side in (height, width)] + [(0, 0)], "edge")
+    padded = np.pad(image, [(0, -side % codec.multiple) for side in (height, width)] + [(0, 0)], "edge")
     padded = np.repeat(padded, CHANNELS // channels, axis=2)
 
     def analyse(pixels):
         return ops.convert_to_numpy(codec.analyse(pixels[None] / np.float32(255), knots))[0]
 
-    latents = _in_tiles(analyse, padded, 1, PATCH_SIZE)
+    latents = _in_tiles(analyse, padded, 1, PATCH_SIZE, _halo(codec, 0))
     hyper = np.rint(ops.convert_to_numpy(codec.entropy_model.hyper_latents(latents[None]))[0])
     steps = np.exp(ops.convert_to_numpy(ops.matmul(knots, codec.log_inverse_gain))[0])
     weights = CARE * codec.distortion_weight(step / MAX_QUALITY) / CHANNELS * np.square(steps)
@@ -104,7 +105,7 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
         raise ValueError("it is damaged: its checksum is another one")
     if digest != _digest(codec):
         raise ValueError("another codec made it, or the same one after more training")
-    rows, columns = (-(-side // MULTIPLE) for side in (height, width))
+    rows, columns = (-(-side // codec.multiple) for side in (height, width))
     least = rows * columns * bits(0, IntegerEntropyModel(codec.entropy_model, codec.num_knots).hyper_scales).sum() / 8
     if channels not in (1, CHANNELS) or not 0 < height * width <= MAX_PIXELS or len(coded) + 8 < least:
         raise ValueError(f"it claims {height}x{width} pixels of {channels} channels, which it cannot hold")
@@ -126,7 +127,7 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
         images = codec.synthesise(ops.convert_to_tensor(values[None] / UNIT, "float32"), knots)
         return np.rint(255 * ops.convert_to_numpy(images)[0]).astype("uint8")
 
-    image = _in_tiles(synthesise, latents, PATCH_SIZE, 1)[:height, :width]
+    image = _in_tiles(synthesise, latents, PATCH_SIZE, 1, _halo(codec, 1))[:height, :width]
     return image if channels == CHANNELS else np.rint(image.mean(axis=2, keepdims=True)).astype("uint8")
 
 
@@ -140,7 +141,7 @@ def _latents(codec: ImageCodec, step: int, hyper: Callable, symbols: Callable) -
     """
     model, start = IntegerEntropyModel(codec.entropy_model, codec.num_knots), 0
     of_hyper = hyper(model.hyper_scales)
-    checksum = zlib.crc32(of_hyper.astype("<i4").tobytes())
+    checksum = zlib.crc32(of_hyper.astype("<i8").tobytes())
     features, decoded = model.features(of_hyper, step), []
     first = checkerboard(np, *features.shape[:2])
     for i, size in enumerate(model.slices):
@@ -150,7 +151,7 @@ def _latents(codec: ImageCodec, step: int, hyper: Callable, symbols: Callable) -
             coded = symbols(means, scales, (positions, slice(start, start + size)))
             values[positions] = means + UNIT * coded
         decoded.append(values)
-        checksum = zlib.crc32(values.astype("<i4").tobytes(), checksum)
+        checksum = zlib.crc32(values.astype("<i8").tobytes(), checksum)
         start += size
     return np.concatenate(decoded, axis=-1), checksum
 
@@ -170,14 +171,20 @@ def _digest(codec: ImageCodec) -> int:
     return checksum
 
 
-def _in_tiles(function: Callable, array: np.ndarray, unit: int, scale: int) -> np.ndarray:
+def _halo(codec: ImageCodec, part: int) -> int:
+    """Pixels around a tile that the encoder, which is part 0, or the decoder must see, in whole patches."""
+    return -(-(REACH[part] + OF_BLOCK * codec.num_blocks[part]) // PATCH_SIZE) * PATCH_SIZE
+
+
+def _in_tiles(function: Callable, array: np.ndarray, unit: int, scale: int, halo: int) -> np.ndarray:
     """`function` of an array (rows, columns, values), tile by tile; the result has `unit / scale` times its sides.
 
     Args:
         unit: pixels for each row of the array.
         scale: pixels for each row of the result.
+        halo: pixels around a tile that `function` gets beside it.
     """
-    tile, halo = TILE // unit, HALO // unit
+    tile, halo = TILE // unit, halo // unit
     rows, columns, _ = array.shape
     bands = []
     for top in range(0, rows, tile):

@@ -76,7 +76,7 @@ def _weights(layer):
     """Kernel and bias of a convolution in whole numbers of what its sums are in."""
     kernel, bias = (np.asarray(weight, "float64") for weight in layer.get_weights())
     kernel, bias = np.rint(WEIGHT_UNIT * kernel), np.rint(WEIGHT_UNIT * UNIT * bias)
-    if (MAX_ACTIVATION * np.abs(kernel).sum(axis=(0, 1, 2)) + np.abs(bias)).max() >= 2**52:
+    if not (MAX_ACTIVATION * np.abs(kernel).sum(axis=(0, 1, 2)) + np.abs(bias)).max() < 2**52:  # NaN is not, either
         raise ValueError(f"The weights of {layer.path} are too large for exact sums, and so is a codec's that has them")
     return kernel, bias
 

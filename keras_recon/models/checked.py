@@ -12,6 +12,11 @@ MAX_VALUE = 8  # noise may leave [0, 1], but not so far: these are pixels up to 
 class Checked(keras.Model):
     """A model that says what is wrong with its images, and knows the names of keras_recon's losses and metrics."""
 
+    @property
+    def multiple(self) -> int:
+        """What divides a height or width that `image_shape` does not tell."""
+        return self.patch_size
+
     def checked(self, images):
         """Images as float tensors, if they are such of the model's `image_shape`.
 
@@ -28,13 +33,12 @@ class Checked(keras.Model):
         dtype = keras.backend.standardize_dtype(images.dtype)
         if "float" not in dtype:
             raise ValueError(f"`images` must be float in [0, 1]: divide by 255. Received: dtype={dtype}")
-        side = self.patch_size  # an unknown height or width is a multiple of it
 
         def fits(size, expected):
-            return size is None or (size % side == 0 if expected is None else size == expected)
+            return size is None or (size % self.multiple == 0 if expected is None else size == expected)
 
         if len(images.shape) != 4 or not all(map(fits, images.shape[1:], self.image_shape)):
-            multiples = f", None a multiple of {side}" if None in self.image_shape else ""
+            multiples = f", None a multiple of {self.multiple}" if None in self.image_shape else ""
             raise ValueError(
                 f"`images` must have the shape (batch, {', '.join(map(str, self.image_shape))}){multiples}. "
                 f"Received: shape={tuple(images.shape)}"

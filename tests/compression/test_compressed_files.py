@@ -1,0 +1,221 @@
+"""Files of a codec: what `compress` writes and `decompress` reads."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from compression.tiny_codecs import TINY, fill, photo, tiny_codec
+from keras import ops
+
+from keras_recon.compression import ImageCodec, compress, decompress, files
+
+pytest.importorskip("constriction", reason="files of a codec need constriction")
+GOLDEN = Path(__file__).parents[1] / "golden" / "codec"
+
+
+@pytest.fixture(scope="module")
+def codec():
+    """Of steps so small at the best quality that no rounding of a latent matters to a pixel."""
+    return tiny_codec(distortion_weights=(0.01, 40.0))
+
+
+def padded(image):
+    sides = [(0, -side % 32) for side in image.shape[:2]]
+    return np.repeat(np.pad(image, [*sides, (0, 0)], "edge"), 3 // image.shape[2], axis=2)
+
+
+def levels_apart(a, b):
+    return np.abs(a.astype("float64") - b)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 70, 3), (33, 31, 3), (40, 64, 1)])
+def test_decoded_is_what_the_codec_itself_gives(codec, shape, monkeypatch):
+    monkeypatch.setattr(files, "CARE", 1e9)  # latents are rounded to the nearest
+    image = photo(*shape)
+    decoded = decompress(codec, compress(codec, image, 1.0))
+    assert decoded.dtype == np.uint8 and decoded.shape == shape
+    outputs = codec((padded(image)[None] / np.float32(255), np.ones(1, "float32")))
+    expected = 255 * ops.convert_to_numpy(outputs["images"])[0, : shape[0], : shape[1]]
+    assert levels_apart(decoded, expected.mean(axis=2, keepdims=True) if shape[2] == 1 else expected).max() <= 1
+
+
+def test_bits_that_are_not_worth_their_error_are_saved(monkeypatch):
+    codec, image = tiny_codec(slices=(8, 40)), photo(64, 64)
+    sizes, errors = [], []
+    for care in (0.2, 1e9):
+        monkeypatch.setattr(files, "CARE", care)
+        data = compress(codec, image, 0.5)
+        sizes.append(len(data))
+        errors.append(np.square(levels_apart(decompress(codec, data), image)).mean())
+    assert sizes[0] < 0.9 * sizes[1] and errors[0] < 1.1 * errors[1]
+    estimated = ops.convert_to_numpy(codec(image[None] / np.float32(255))["bits_per_pixel"])[0]
+    coded = 8 * (sizes[1] - files.HEADER.size - files.CHECKSUM.size) / 64**2
+    assert abs(coded / estimated - 1) < 0.05
+
+
+def test_tiles_show_no_seams(codec, monkeypatch):
+    image = photo(60, 150)
+    monkeypatch.setattr(files, "CARE", 1e9)
+    of_whole = compress(codec, image, 1.0)
+    whole = decompress(codec, of_whole)
+    monkeypatch.setattr(files, "TILE", 64)
+    assert levels_apart(decompress(codec, of_whole), whole).max() <= 1
+    assert levels_apart(decompress(codec, compress(codec, image, 1.0)), whole).max() <= 1
+
+
+def test_the_halo_of_a_tile_is_as_far_as_the_networks_see():
+    codec = ImageCodec(**{**TINY, "num_blocks": (1, 2)})
+    fill(codec, 0.1)
+    knots, changed = codec.knots(np.array([0.5])), []
+    image, values = np.full((1, 64, 256, 3), 0.5, "float32"), np.zeros((1, 8, 32, 8), "float32")
+    for function, array, at in ((codec.analyse, image, 127), (codec.synthesise, values, 15)):
+        other = array.copy()
+        other[0, 32 * array.shape[1] // 64, at] += 3
+        pair = (ops.convert_to_numpy(function(ops.convert_to_tensor(each), knots)) for each in (array, other))
+        columns = np.nonzero(np.subtract(*pair).any(axis=(0, 1, 3)))[0]
+        changed.append((columns.min(), columns.max()))
+    # The encoder sees pixel 127 in patches of 8, and the decoder's pixels see latent 15, which is pixels 120 to 127.
+    (first, last), halo = changed[0], files._halo(codec, 0)
+    assert 8 * last <= 127 + halo and 8 * first + 7 >= 127 - halo
+    assert 8 * (last - first) >= 2 * (halo - 16)
+    (first, last), halo = changed[1], files._halo(codec, 1)
+    assert last <= 127 + halo and first >= 120 - halo
+    assert last - first > 2 * (halo - 16)
+
+
+@pytest.mark.parametrize(
+    "image, quality, message",
+    [
+        (photo(8, 8), 1.01, r"`quality` must be from 0 to 1\. Received: quality=1.01"),
+        (photo(8, 8), float("nan"), "Received: quality=nan"),
+        (photo(8, 8) / 255, 0.5, r"`image` must be uint8 .* Received: float64 \(8, 8, 3\)"),
+        (np.zeros((8, 8, 4), "uint8"), 0.5, r"Received: uint8 \(8, 8, 4\)"),
+        (np.zeros((8, 8), "uint8"), 0.5, r"Received: uint8 \(8, 8\)"),
+        (np.zeros((0, 8, 3), "uint8"), 0.5, r"Received: uint8 \(0, 8, 3\)"),
+        (np.broadcast_to(np.uint8(0), (2**16, 1, 3)), 0.5, r"65,535 a side\. Received: 65536x1"),
+        (np.broadcast_to(np.uint8(0), (2**15, 2**14, 3)), 0.5, "at most 268,435,456 pixels"),
+    ],
+)
+def test_what_no_file_can_have_is_refused(codec, image, quality, message):
+    with pytest.raises(ValueError, match=message):
+        compress(codec, image, quality)
+
+
+def test_a_codec_of_no_numbers_makes_no_file():
+    codec = tiny_codec()
+    codec.mean.assign(np.full(192, np.nan))
+    with pytest.raises(ValueError, match=r"numbers below 2\^31"):
+        compress(codec, photo(8, 8))
+
+
+def test_files_of_other_codecs_versions_and_kinds_are_refused(codec):
+    data = compress(codec, photo(8, 8))
+    other = codec.clone()
+    other.log_gain.assign(other.log_gain + 1e-6)
+    with pytest.raises(ValueError, match="another codec made it, or the same one after more training"):
+        decompress(other, data)
+    with pytest.raises(ValueError, match="its format has the version 9, and this keras_recon reads 1"):
+        decompress(codec, data[:3] + b"\x09" + data[4:])
+    for kind in (b"", b"KRC", b"\x89PNG\r\n" + bytes(100)):
+        with pytest.raises(ValueError, match="it is no file of a codec of keras_recon"):
+            decompress(codec, kind)
+
+
+def repaired(data: bytes) -> bytes:
+    """With the checksum that damaged bytes must have to be looked at."""
+    header, rest = data[: files.HEADER.size], data[files.HEADER.size + 4 :]
+    return header + files.CHECKSUM.pack(files.zlib.crc32(header + rest)) + rest
+
+
+def damaged(data: bytes, rng) -> bytes:
+    """With some bits flipped, a part cut out, or some bytes put in."""
+    array = bytearray(data)
+    kind, start = rng.integers(4), rng.integers(len(array))
+    if kind == 0:
+        for at in rng.integers(0, 8 * len(array), rng.integers(1, 9)):
+            array[at // 8] ^= 1 << at % 8
+    elif kind == 1:
+        del array[start : start + rng.integers(1, 40)]
+    elif kind == 2:
+        del array[start:]
+    else:
+        array[start:start] = rng.bytes(rng.integers(1, 40))
+    return bytes(array)
+
+
+def test_damaged_files_are_refused_in_a_sentence(codec):
+    image = photo(64, 64)
+    data = compress(codec, image, 0.3)
+    whole, rng = decompress(codec, data), np.random.default_rng(0)
+    refused = 0
+    for i in range(2000):
+        file = damaged(data, rng)
+        mended = i % 4 == 0 and len(file) >= files.HEADER.size + 4
+        try:
+            decoded = decompress(codec, repaired(file) if mended else file)
+        except ValueError as error:
+            assert "\n" not in str(error) and 20 < len(str(error)) < 200
+            refused += 1
+        else:  # only what the header tells of the size can be other, by someone who mends the checksum
+            assert mended and decoded.shape[0] <= 64 and decoded.shape[1] <= 64
+            same = whole[: decoded.shape[0], : decoded.shape[1]]
+            assert decoded.shape[2] == 1 or levels_apart(decoded, same).max() == 0
+    assert refused > 1950
+
+
+def test_coded_latents_are_damaged_where_only_their_own_checksum_tells(codec):
+    """Everything before them says that the file is whole."""
+    data = compress(codec, photo(64, 64), 0.3)
+    start, rng = files.HEADER.size + 4, np.random.default_rng(0)
+    messages = set()
+    for _ in range(300):
+        coded = bytearray(data[start:])
+        coded[rng.integers(len(coded)) :] = rng.bytes(rng.integers(200))
+        with pytest.raises(ValueError) as error:
+            decompress(codec, repaired(data[:start] + bytes(coded)))
+        messages.add(str(error.value))
+    assert messages == {"it is damaged: its latents have another checksum"}
+    # A size that the bytes cannot hold is refused before anything is made for it.
+    large = bytearray(data)
+    large[10:14] = b"\xff" * 4
+    with pytest.raises(ValueError, match="it claims 65535x65535 pixels of 3 channels, which it cannot hold"):
+        decompress(codec, repaired(bytes(large)))
+
+
+def test_a_file_of_another_backend_is_read():
+    """`golden/make_codec.py` made it, with TensorFlow."""
+    codec = keras.saving.load_model(GOLDEN / "codec.keras")
+    golden = np.load(GOLDEN / "photo.npz")
+    for name in ("low", "high"):
+        data = golden[name].tobytes()
+        assert levels_apart(decompress(codec, data), golden[f"decoded_{name}"]).max() <= 1
+    # And what this backend writes is as long.
+    assert abs(len(compress(codec, golden["photo"], 0.9)) - len(golden["high"])) <= 4
+
+
+SCRIPT = """
+import sys, keras, numpy as np
+from keras_recon.compression import compress
+codec = keras.saving.load_model(sys.argv[1])
+open(sys.argv[3], "wb").write(compress(codec, np.load(sys.argv[2])["photo"], 0.6))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_a_process_of_another_backend_with_one_thread_writes_what_this_one_reads(backend, tmp_path):
+    if not importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is not installed")
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    environment = {**os.environ, "KERAS_BACKEND": backend, **dict.fromkeys(names, "1")}
+    arguments = [GOLDEN / "codec.keras", GOLDEN / "photo.npz", tmp_path / "photo.krc"]
+    subprocess.run([sys.executable, "-c", SCRIPT, *arguments], env=environment, check=True)
+    codec, image = ImageCodec.from_preset(GOLDEN / "codec.keras"), np.load(GOLDEN / "photo.npz")["photo"]
+    decoded = decompress(codec, (tmp_path / "photo.krc").read_bytes())
+    here = decompress(codec, compress(codec, image, 0.6))
+    assert levels_apart(decoded, here).mean() < 0.1

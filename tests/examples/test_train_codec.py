@@ -1,0 +1,55 @@
+import keras
+import numpy as np
+import pytest
+import train_codec
+
+from keras_recon.compression import ImageCodec
+
+pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
+SHORT = ["--epochs", "1", "--steps-per-epoch", "2", "--batch-size", "64", "--image-size", "32"]
+
+
+def small(**kwargs):
+    """A codec of these slices in place of the default one, which takes long to build and to trace."""
+    return ImageCodec(filters=(4, 4, 8), num_blocks=(1, 1), slices=(3, 5), hyper_dim=2, hyper_filters=4, **kwargs)
+
+
+def test_a_short_run_leaves_a_codec_and_its_scores(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_codec, "ImageCodec", small)
+    monkeypatch.chdir(tmp_path)
+    train_codec.main(SHORT)
+    assert [*(tmp_path / "runs" / "codec" / "validation").iterdir()]
+    codec = keras.saving.load_model(tmp_path / "saved_models" / "codec" / "model.keras")
+    assert isinstance(codec, ImageCodec) and codec.optimizer.iterations == 2
+    assert not np.allclose(codec.mean, 0.5)  # adapted to the photos
+    *_, header, first, second, third, fourth, fifth = capsys.readouterr().out.splitlines()
+    assert header == "quality  bits per pixel  PSNR (dB)"
+    scores = np.array([line.split() for line in (first, second, third, fourth, fifth)], float)
+    np.testing.assert_array_equal(scores[:, 0], train_codec.QUALITIES)
+    assert (np.diff(scores[:, 1]) > 0).all() and scores[4, 2] > scores[0, 2] + 0.5  # each quality is another
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_from_a_codec(tmp_path):
+    start = small()
+    start.mean.assign(np.full(192, 0.3))
+    start.save(tmp_path / "start.keras")
+    where = ["--output", str(tmp_path / "codec"), "--logs", str(tmp_path / "logs")]
+    train_codec.main([*SHORT, "--from", str(tmp_path / "start.keras"), *where])
+    codec = keras.saving.load_model(tmp_path / "codec" / "model.keras")
+    np.testing.assert_array_equal(codec.mean, start.mean)
+
+
+@pytest.mark.parametrize("size", ["40", "0", "16"])
+def test_a_size_that_the_codec_cannot_have_is_refused(size, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        train_codec.main([*SHORT, "--image-size", size])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == f"error: --image-size must be a multiple of 32. Received: {size}\n"
+
+
+def test_a_preset_of_another_kind_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train_codec.main([*SHORT, "--from", "denoise", "--output", str(tmp_path / "codec")])
+    assert "`preset` must be of a ImageCodec. Received: preset='denoise'" in capsys.readouterr().err
+    assert not (tmp_path / "codec").exists()
