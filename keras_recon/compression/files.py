@@ -20,7 +20,7 @@ HEADER = struct.Struct("<3sBIBBHHI")
 CHECKSUM = struct.Struct("<I")
 MAX_PIXELS = 2**28
 TILE = 512  # pixels
-# On which the outputs of encoder and decoder depend, in pixels on each side, beside `OF_BLOCK` for each block per level.
+# Pixels on each side on which the outputs of encoder and decoder depend, beside `OF_BLOCK` for each block per level.
 REACH, OF_BLOCK = (7, 22), 28
 # How much more than its own error a latent's rounding costs: later slices and the decoder's network see it too.
 CARE = 4.0
@@ -145,7 +145,7 @@ def _latents(codec: ImageCodec, step: int, hyper: Callable, symbols: Callable) -
     features, decoded = model.features(of_hyper, step), []
     first = checkerboard(np, *features.shape[:2])
     for i, size in enumerate(model.slices):
-        values = np.zeros((*first.shape, size))
+        values = np.zeros((*first.shape, size), "float32")
         for positions in (first, ~first):
             means, scales = (array[positions] for array in model.parameters(i, features, decoded, values))
             coded = symbols(means, scales, (positions, slice(start, start + size)))

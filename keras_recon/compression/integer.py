@@ -41,10 +41,10 @@ class IntegerEntropyModel:
         """What all slices know, (rows, columns, filters), of whole hyper-latents (rows / 4, columns / 4, hyper_dim)."""
         at = quality * (self.num_knots - 1) - MAX_QUALITY * np.arange(self.num_knots)
         knots = (UNIT * np.maximum(MAX_QUALITY - np.abs(at), 0) + MAX_QUALITY // 2) // MAX_QUALITY
-        planes = np.broadcast_to(knots.astype("float64"), (*hyper.shape[:2], self.num_knots))
-        x = np.concatenate([UNIT * hyper.astype("float64"), planes], axis=-1)
+        planes = np.broadcast_to(knots.astype("float32"), (*hyper.shape[:2], self.num_knots))
+        x = np.concatenate([UNIT * hyper.astype("float32"), planes], axis=-1)
         for weights in self.synthesis:
-            x = _conv(x, *weights, rectified=True)
+            x = _conv([x], *weights, rectified=True)
             rows, columns, values = x.shape
             x = x.reshape(rows, columns, 2, 2, values // 4).swapaxes(1, 2).reshape(2 * rows, 2 * columns, -1)
         return x
@@ -60,8 +60,8 @@ class IntegerEntropyModel:
         """
         parts = (*decoded, known[..., : self.context_dims[index]])
         context = [np.floor(CONTEXT_SCALE * part + 0.5) for part in parts]
-        x = _conv(np.concatenate([features, *context], axis=-1), *self.hidden[index], rectified=True)
-        means, scales = np.split(_conv(x, *self.heads[index]), 2, axis=-1)
+        x = _conv([features, *context], *self.hidden[index], rectified=True)
+        means, scales = np.split(_conv([x], *self.heads[index]), 2, axis=-1)
         return means, _index(scales)
 
 
@@ -81,20 +81,26 @@ def _weights(layer):
     return kernel, bias
 
 
-def _conv(x, kernel, bias, rectified=False):
-    """A "same" convolution of (rows, columns, values), rounded to whole numbers."""
-    rows, columns, _ = x.shape
-    size = len(kernel)
-    padded = np.pad(np.clip(x, -MAX_ACTIVATION, MAX_ACTIVATION), [(size // 2, size // 2)] * 2 + [(0, 0)])
-    output = np.empty((rows, columns, len(bias)))
+def _conv(parts, kernel, bias, rectified=False):
+    """A "same" convolution of arrays (rows, columns, values) side by side, rounded to whole numbers.
+
+    It is computed in bands of rows; what it gives is float32, in which numbers up to 2^24 are whole.
+    """
+    rows, columns, _ = parts[0].shape
+    size, margin = len(kernel), len(kernel) // 2
+    output = np.empty((rows, columns, len(bias)), "float32")
     height = max(1, CHUNK // columns)
     for top in range(0, rows, height):
-        part = output[top : top + height]
-        part[:] = bias
-        for y in range(size):
-            for x in range(size):
-                part += padded[top + y : top + y + len(part), x : x + columns] @ kernel[y, x]
-        np.floor((part + WEIGHT_UNIT // 2) / WEIGHT_UNIT, out=part)
+        end = min(rows, top + height)
+        first, last = max(0, top - margin), min(rows, end + margin)
+        x = np.concatenate([part[first:last] for part in parts], axis=-1, dtype="float64")
+        beyond = (margin - (top - first), margin - (last - end))
+        x = np.pad(np.clip(x, -MAX_ACTIVATION, MAX_ACTIVATION), [beyond, (margin, margin), (0, 0)])
+        sums = np.broadcast_to(bias, (end - top, columns, len(bias))).copy()
+        for dy in range(size):
+            for dx in range(size):
+                sums += x[dy : dy + end - top, dx : dx + columns] @ kernel[dy, dx]
+        output[top:end] = np.floor((sums + WEIGHT_UNIT // 2) / WEIGHT_UNIT)
         if rectified:
-            np.maximum(part, 0, out=part)
+            np.maximum(output[top:end], 0, out=output[top:end])
     return output

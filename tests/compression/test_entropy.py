@@ -93,7 +93,9 @@ def test_latents_are_rounded_at_whole_distances_from_their_means():
 
 def test_noise_is_of_training_and_of_the_bits_alone():
     layer, latents = tiny_entropy_model(), random_latents(2, 8, 8, 8)
-    rounded, bits = zip(*(map(ops.convert_to_numpy, layer(latents, KNOTS, training=t)) for t in (True, True, False, False)))
+    rounded, bits = zip(
+        *(map(ops.convert_to_numpy, layer(latents, KNOTS, training=t)) for t in (True, True, False, False))
+    )
     for other in rounded[1:]:
         np.testing.assert_array_equal(other, rounded[0])
     assert np.abs(rounded[0] - latents).max() <= 0.5 + 1e-5
