@@ -21,9 +21,10 @@ if not text.endswith(b"\\1"):
 def quiet_start():
     """Hold back what imports in the block write to stderr; an error in it, or an abort, shows all of that.
 
-    Where TensorFlow was imported it also looks for GPUs, as it tells of a machine that has none.
+    Where TensorFlow was imported it also looks for GPUs, as it tells of a machine that has none. From then on C++ tells
+    only of what ends the process: other errors come as exceptions, and those of its graph optimiser mean nothing.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     stderr = os.dup(2)
     holder = subprocess.Popen([sys.executable, "-IS", "-c", HOLDER], stdin=subprocess.PIPE, start_new_session=True)
