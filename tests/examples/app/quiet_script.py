@@ -21,6 +21,7 @@ with quiet_start():
         sys.stderr.flush()
         os.abort()
     if how == "interrupt":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's shell has it ignored
         os.kill(os.getpid(), signal.SIGINT)
     if how == "tensorflow":
         import tensorflow as tf
