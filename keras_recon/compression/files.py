@@ -81,7 +81,8 @@ def compress(codec: ImageCodec, image: np.ndarray, quality: float = 0.5) -> byte
         positions, channels = where
         return coded(_rounded(latents[positions][:, channels] - means / UNIT, scales, weights[channels]), scales)
 
-    _, checksum = _latents(codec, step, lambda scales: coded(hyper, np.broadcast_to(scales, hyper.shape)), rounded)
+    model = IntegerEntropyModel(codec.entropy_model, codec.num_knots)
+    _, checksum = _latents(model, step, lambda scales: coded(hyper, np.broadcast_to(scales, hyper.shape)), rounded)
     header = HEADER.pack(MAGIC, VERSION, _digest(codec), step, channels, height, width, checksum)
     data = encoder.to_bytes()
     return header + CHECKSUM.pack(zlib.crc32(header + data)) + data
@@ -106,13 +107,14 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
     if digest != _digest(codec):
         raise ValueError("another codec made it, or the same one after more training")
     rows, columns = (-(-side // codec.multiple) for side in (height, width))
-    least = rows * columns * bits(0, IntegerEntropyModel(codec.entropy_model, codec.num_knots).hyper_scales).sum() / 8
+    model = IntegerEntropyModel(codec.entropy_model, codec.num_knots)
+    least = rows * columns * bits(0, model.hyper_scales).sum() / 8
     if channels not in (1, CHANNELS) or not 0 < height * width <= MAX_PIXELS or len(coded) + 8 < least:
         raise ValueError(f"it claims {height}x{width} pixels of {channels} channels, which it cannot hold")
     decoder = Decoder(coded)
     try:
         latents, found = _latents(
-            codec,
+            model,
             step,
             lambda scales: decoder.decode(np.broadcast_to(scales, (rows, columns, len(scales)))),
             lambda means, scales, where: decoder.decode(scales),
@@ -131,16 +133,16 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
     return image if channels == CHANNELS else np.rint(image.mean(axis=2, keepdims=True)).astype("uint8")
 
 
-def _latents(codec: ImageCodec, step: int, hyper: Callable, symbols: Callable) -> tuple[np.ndarray, int]:
+def _latents(model: IntegerEntropyModel, step: int, hyper: Callable, symbols: Callable) -> tuple[np.ndarray, int]:
     """What sender and receiver compute alike: the rounded latents, in whole numbers of 1 / `UNIT`, and their checksum.
 
     Args:
-        codec, step: of the quality.
+        model: of the codec.
+        step: of the quality.
         hyper: the hyper-latents, of the indices of their scales.
         symbols: of the means, of the indices of the scales, and of where they are: the positions, and the channels.
     """
-    model, start = IntegerEntropyModel(codec.entropy_model, codec.num_knots), 0
-    of_hyper = hyper(model.hyper_scales)
+    of_hyper, start = hyper(model.hyper_scales), 0
     checksum = zlib.crc32(of_hyper.astype("<i8").tobytes())
     features, decoded = model.features(of_hyper, step), []
     first = checkerboard(np, *features.shape[:2])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpu_degradations
 import gpu_training
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_jpeg_is_that_of_pillow(quality, gray):
     file = io.BytesIO()
     Image.fromarray(photo).convert("L" if gray else "RGB").save(file, "JPEG", quality=quality, subsampling=2)
     expected = np.asarray(Image.open(file).convert("RGB")).astype("float32")
-    coded, _ = gpu_training.jpeg_of(photo / np.float32(255), float(quality), True, gray)
+    coded, _ = gpu_degradations.jpeg_of(photo / np.float32(255), float(quality), True, gray)
     error = np.sqrt(np.square(255 * np.asarray(coded) - expected).mean())
     assert error < 1.1 and error < 0.5 * np.sqrt(np.square(photo - expected).mean())
 
@@ -40,7 +41,7 @@ def test_halves_are_those_of_pillow():
 
     photo = data.cat()[:96, :96]
     expected = np.asarray(Image.fromarray(photo).resize((48, 48), Image.Resampling.BICUBIC)).astype("float32")
-    small, large = gpu_training.halved(jax.random.key(0), photo[None] / np.float32(255))
+    small, large = gpu_degradations.halved(jax.random.key(0), photo[None] / np.float32(255))
     assert np.abs(255 * np.asarray(small[0]) - expected[4:-4, 4:-4]).max() <= 1.01
     np.testing.assert_array_equal(large[0], photo[8:-8, 8:-8] / np.float32(255))
 
@@ -65,18 +66,8 @@ def test_it_trains_and_becomes_a_preset(tmp_path):
         write_image(tmp_path / "photos" / f"{i:02}.jpg", ImageFile(data.cat(), format="JPEG"))
     weights, preset = tmp_path / "weights.npz", tmp_path / "preset.keras"
     environ = {**os.environ, "KERAS_BACKEND": "jax"}
-    options = [
-        "--minutes",
-        "0.05",
-        "--warm-start",
-        "autoencoder",
-        "--steps-per-epoch",
-        "1",
-        "--batch-size",
-        "2",
-        "--output",
-        weights,
-    ]
+    options = ["--minutes", "0.05", "--warm-start", "autoencoder", "--output", weights]
+    options += ["--steps-per-epoch", "1", "--batch-size", "2"]
     command = [sys.executable, SCRIPT, tmp_path / "photos", "--task", "autoencoder", *options]
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
