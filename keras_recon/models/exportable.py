@@ -48,9 +48,15 @@ class Exportable(keras.Model):
         `keras_recon.export_model` also writes signatures for latents and whole photos, and checks what was written.
 
         Raises:
-            RuntimeError: the backend cannot write the format.
+            RuntimeError: the backend cannot write the format, or not for images of any height and width.
         """
         check_backend(format)
+        if keras.backend.backend() == "jax" and None in self.image_shape:
+            raise RuntimeError(
+                "A model of images of any height and width cannot be exported from the jax backend: export one of a "
+                "size, as `model.for_image_shape((128, 128, 3))` is, or load its .keras file under "
+                f"KERAS_BACKEND=tensorflow. Received: image_shape={self.image_shape}"
+            )
         if format == "onnx":
             teach_tf2onnx()
         if input_signature is None:

@@ -204,9 +204,9 @@ def test_presets_that_do_not_fit_are_refused(tmp_path, photo_folder, capsys, spe
 
 @pytest.mark.slow
 def test_a_budget_of_minutes(tmp_path):
-    minutes = ["--image-size", "16", "--batch-size", "4", "--epochs", "3", "--name", "small", "--minutes", "0.75"]
+    minutes = ["--image-size", "16", "--batch-size", "4", "--epochs", "3", "--name", "small", "--minutes", "0.4"]
     compare.main([f"vit=vit --smoke {' '.join(SYSTEMS['vit'][2:])}", *minutes, *where(tmp_path)])
     rows = json.loads((tmp_path / "models" / "small" / "comparison.json").read_text())["rows"]
-    assert rows["vit"]["steps"] > 300
+    assert rows["vit"]["steps"] > 150
     # Calibration and training may find the machine as busy as each other, or not at all.
-    assert 0.4 * 45 < rows["vit"]["seconds"] < 1.8 * 45
+    assert 0.4 * 24 < rows["vit"]["seconds"] < 1.8 * 24

@@ -49,9 +49,8 @@ def start_two(folder, name, *more):
     ]
 
 
-def check_same_run(folder, name, reference):
+def check_same_run(run, expected):
     """The same curves and weights to 1e-5, and a whole run's files, written once."""
-    expected, run = folder / "models" / reference, folder / "models" / name
     assert {path.name for path in run.iterdir()} == {path.name for path in expected.iterdir()}
     logs = []
     for path in (expected, run):
@@ -73,33 +72,39 @@ def check_same_run(folder, name, reference):
 KINDS = [("train_vit", "data"), ("train_vit", "model:2") if BACKEND == "jax" else ("train_autoencoder", "data")]
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The run of one process on one device that the others are compared with."""
+    folder = tmp_path_factory.mktemp("alone")
+    finish(start(folder, "one", "--learning-rate", "1e-4", "--epochs", "4"))
+    return folder / "models" / "one"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND == "torch", reason="under torch, a process has one device")
 @pytest.mark.parametrize("script, kind", KINDS)
 def test_two_devices_train_what_one_trains(tmp_path, script, kind):
     finish(start(tmp_path, "one", "--learning-rate", "1e-4", script=script))
     finish(start(tmp_path, "two", "--learning-rate", "1e-4", "--distribute", kind, script=script, devices=2))
-    check_same_run(tmp_path, "two", "one")
+    check_same_run(tmp_path / "models" / "two", tmp_path / "models" / "one")
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(tmp_path):
-    finish(start(tmp_path, "one", "--learning-rate", "1e-4"))
-    finish(*start_two(tmp_path, "two", "--learning-rate", "1e-4", "--distribute", "data"))
-    check_same_run(tmp_path, "two", "one")
+def test_two_processes_train_what_one_trains(tmp_path, alone):
+    finish(*start_two(tmp_path, "two", "--learning-rate", "1e-4", "--epochs", "4", "--distribute", "data"))
+    check_same_run(tmp_path / "models" / "two", alone)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path):
-    more = ["--learning-rate", "1e-4", "--epochs", "4"]
-    finish(start(tmp_path, "one", *more))
-    processes = start_two(tmp_path, "two", *more, "--distribute", "data", "--steps-per-epoch", "3")
-    state = tmp_path / "models" / "two" / "training"
-    while not (state / "step-3.weights.h5").exists():
+def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path, alone):
+    more = ["--learning-rate", "1e-4", "--epochs", "4", "--distribute", "data", "--steps-per-epoch", "3"]
+    processes = start_two(tmp_path, "two", *more)
+    run = tmp_path / "models" / "two"
+    while not (run / "training" / "step-3.weights.h5").exists():
         assert processes[0].poll() is None, processes[0].communicate()[1][-3000:]
     for process in processes:
         process.kill()
         process.communicate()
-    assert (state / "step-3.weights.h5").exists() and not (tmp_path / "models" / "two" / "model.keras").exists()
+    assert (run / "training" / "step-3.weights.h5").exists() and not (run / "model.keras").exists()
     finish(start(tmp_path, "two", "--resume", "--distribute", "none"))
-    check_same_run(tmp_path, "two", "one")
+    check_same_run(run, alone)
