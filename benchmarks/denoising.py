@@ -1,7 +1,7 @@
 """Colour denoising of whole photos: PSNR of models of keras_recon beside that of classical methods.
 
-The noise is additive, white and Gaussian, of known sigma, and not clipped. PSNR is over all channels of an image, of
-the output clipped to [0, 1]; its mean over the photos is reported.
+The noise is additive, white and Gaussian, of known sigma, and clipped to [0, 1] only with `--clip`. PSNR is over all
+channels of an image, of the output clipped to [0, 1]; its mean over the photos is reported.
 """
 
 import time
@@ -89,6 +89,7 @@ def main(argv: list[str] | None = None):
     add("photos", type=Path, metavar="PHOTOS", help="folder, searched recursively")
     add("--sigma", type=float, default=25.0, help="of the noise, in units of 1/255 (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
+    add("--clip", action="store_true", help="clip the noisy images to [0, 1], as files do")
     add("--methods", nargs="*", choices=METHODS, help="classical rows (default: all that are installed)")
     add("--model", type=Path, nargs="+", default=[], help="presets, .keras files or runs, a row each")
     add("--json", type=Path, default="denoising.json", help="what to write (default: %(default)s)")
@@ -101,6 +102,8 @@ def main(argv: list[str] | None = None):
         parser.error(str(error))
     images = [photo.astype("float32") / 255 for photo in photos]
     pairs = [(noise(clean, np.random.default_rng((args.seed, i))), clean) for i, clean in enumerate(images)]
+    if args.clip:
+        pairs = [(noisy.clip(0, 1), clean) for noisy, clean in pairs]
     rows = {"input": {"psnr of photos": [peak_signal_noise_ratio(c, n, data_range=1) for n, c in pairs]}}
     for name in methods:
         rows[name] = measure(METHODS[name].run, pairs, args.sigma / 255)
@@ -108,12 +111,13 @@ def main(argv: list[str] | None = None):
         rows[name] = measure(model, pairs, args.sigma / 255)
     rows = {name: {"psnr": float(np.mean(row["psnr of photos"])), **row} for name, row in rows.items()}
     print(results_table({name: {k: v for k, v in row.items() if k != "psnr of photos"} for name, row in rows.items()}))
+    clipped = "clipped to [0, 1]" if args.clip else "not clipped"
     protocol = {
         "photos": f"{len(photos)} of {args.photos.name}, RGB, in the order of their names",
-        "noise": f"additive white Gaussian, sigma {args.sigma:g} of 255, not clipped, not quantised",
+        "noise": f"additive white Gaussian, sigma {args.sigma:g} of 255, {clipped}, not quantised",
         "seed": f"photo i: numpy.random.default_rng(({args.seed}, i))",
         "psnr": "dB, over all channels of an image, output clipped to [0, 1] and not quantised; mean over photos",
-        "input": "the noisy images, not clipped",
+        "input": f"the noisy images, {clipped}",
         **{name: METHODS[name].note for name in methods},
         **environment(),
         "versions": {name: installed(name) for name in ("numpy", "scikit-image", "PyWavelets", "bm3d")},

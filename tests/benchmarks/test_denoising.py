@@ -33,6 +33,11 @@ def test_figures_and_protocol(photos, tmp_path, capsys):
     assert rows["nl_means"]["psnr"] > rows["input"]["psnr"] + 5
     assert "default_rng((3, i))" in protocol["seed"] and "sigma 25 of 255, not clipped" in protocol["noise"]
     assert "nl_means" in capsys.readouterr().out.splitlines()[-1]
+    denoising.main([*arguments, "--clip", "--methods"])
+    content = json.loads((tmp_path / "out.json").read_text())
+    error = (clean + noise).clip(0, 1) - clean
+    assert content["rows"]["input"]["psnr of photos"][1] == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=1e-3)
+    assert "sigma 25 of 255, clipped" in content["protocol"]["noise"]
 
 
 @pytest.mark.parametrize(
