@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ MAX_ROWS, EACH_END = 20, 5
 
 def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcomes: Iterable[dict]):
     """Write and print what came of the photos, as it comes; end with status 1 if something went wrong."""
-    from keras_recon.utils.files import write_json
+    from keras_recon.utils.files import to_json, write_json
 
     results, errors, written, folder = [], [], [], jobs[0].folder
     with contextlib.ExitStack() as stack:
@@ -31,7 +30,7 @@ def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcome
                 continue
             results.append(outcome)
             if folder:
-                print(json.dumps(outcome), file=lines, flush=True)
+                print(to_json(outcome), file=lines, flush=True)
     summary = summarize(results, args, fingerprint)
     if folder and "psnr" in summary["results"]:
         written.append(folder / "summary.json")

@@ -131,7 +131,7 @@ def open_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXEL
     """A file, or its bytes, as a Pillow image. Whatever decoding it in the block raises becomes a BadImage.
 
     Images of more than `max_megapixels` are refused by their header, and so are those that claim more pixels than a
-    file of that size can hold, or than there is memory for. `PIL.Image.MAX_IMAGE_PIXELS` is not looked at.
+    file of that size can hold, or than there is memory for.
 
     Example:
 

@@ -66,9 +66,10 @@ def _decode(image, file):
     mode = ("L" if gray else "RGB") + "A" * image.has_transparency_data
     converted = image if image.mode == mode else image.convert(mode)
     array = np.empty((image.height, image.width, len(mode)), "uint8")
-    for top in range(0, image.height, 512):  # an array of the whole would take its memory three times
-        strip = converted.crop((0, top, image.width, min(top + 512, image.height)))
-        array[top : top + 512] = np.asarray(strip).reshape(-1, *array.shape[1:])
+    rows = max(1, 2**22 // image.width)  # an array of the whole would take its memory three times
+    for top in range(0, image.height, rows):
+        strip = converted.crop((0, top, image.width, min(top + rows, image.height)))
+        array[top : top + rows] = np.asarray(strip).reshape(-1, *array.shape[1:])
     return array, 1 if gray else 3, orientation
 
 

@@ -1,6 +1,8 @@
 """TIFF, decoded by tifffile: its arrays are what the file holds, and here they become gray or RGB."""
 
 import io
+import logging
+import math
 from typing import BinaryIO
 
 import numpy as np
@@ -20,6 +22,7 @@ COLOURS = {
     PHOTOMETRIC.YCBCR: 3,
 }
 ORIENTATION, INK_SET, CMYK = 274, 332, 1
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells of every tag of a broken file
 
 
 def decode(file: BinaryIO, max_megapixels: float) -> tuple[np.ndarray, int, int, bytes | None] | None:
@@ -58,10 +61,15 @@ def decode(file: BinaryIO, max_megapixels: float) -> tuple[np.ndarray, int, int,
 def _check(page, size, max_megapixels):
     """Refuse what the file cannot hold, and samples whose levels nobody can tell."""
     check_size(page.imagewidth, page.imagelength, max_megapixels, max(1, page.dtype.itemsize if page.dtype else 1))
-    if page.imagedepth != 1 or page.tilewidth * page.tilelength > max(4 * page.imagewidth * page.imagelength, 2**24):
+    if (
+        0 in page.shaped
+        or page.imagedepth != 1
+        or page.tilewidth * page.tilelength > max(4 * page.imagewidth * page.imagelength, 2**24)
+    ):
         raise ValueError("it is no image of a plane, or its tiles are larger than it")
     segments = [*zip(page.dataoffsets, page.databytecounts)]
-    if not segments or any(count <= 0 or offset + count > size for offset, count in segments):
+    missing = not page.is_contiguous and len(segments) < math.prod(page.chunked)  # tifffile would leave them black
+    if missing or not segments or any(count <= 0 or offset + count > size for offset, count in segments):
         raise ValueError("parts of its pixels are not in the file")
     kind, bits = page.dtype.kind if page.dtype else "", page.bitspersample
     if kind not in (*"buif",) or not isinstance(bits, int) or (kind == "i" and bits <= 8):
