@@ -32,8 +32,8 @@ DESCRIPTIVE = {
 OF_PIXELS = {Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifInteroperabilityOffset, IFD.Interop}
 
 
-def descriptive(data: bytes) -> bytes:
-    """EXIF data, with the prefix that JPEG has, of a photo without those of its pixels; an error where it is broken."""
+def descriptive(data: bytes) -> Image.Exif:
+    """EXIF data of a photo, without those of its pixels; an error, of any type, where they are broken."""
     given, kept = Image.Exif(), Image.Exif()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # with which Pillow leaves out what is broken
@@ -44,7 +44,9 @@ def descriptive(data: bytes) -> bytes:
             values = {tag: _text(value) for tag, value in given.get_ifd(ifd).items() if tag not in OF_PIXELS}
             if values:
                 kept.get_ifd(ifd).update(values)
-        return kept.tobytes()
+                kept[ifd] = kept.get_ifd(ifd)  # without which TIFF would not get it
+        kept.tobytes()  # which raises the errors of the values
+        return kept
 
 
 def _text(value):

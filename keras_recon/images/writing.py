@@ -1,5 +1,6 @@
 import io
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def _encode(image, format, name):
         return tiff.encode_16_bits(array, profile)
     exif = _exif(image, format, name)
     if format == "PNG":
-        return deep_png.encode(array, profile, exif)
+        return deep_png.encode(array, profile, exif and exif.tobytes())
     metadata = {kind: data for kind, data in (("icc_profile", profile), ("exif", exif)) if data}
     buffer = io.BytesIO()
     Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(buffer, format, **LOSSY, **metadata)
@@ -97,11 +98,11 @@ def _exif(image, format, name):
     if not image.exif or format == "BMP":
         return None
     try:
-        exif = descriptive(image.exif)
+        exif = descriptive(image.exif) or None
     except Exception as error:  # of any type
         logger.warning("%s gets no EXIF data: those of the photo are broken (%s)", shown(name), error)
         return None
-    if len(exif) > MOST_EXIF.get(format, len(exif)):
+    if exif and len(exif.tobytes()) > MOST_EXIF.get(format, math.inf):
         logger.warning("%s gets no EXIF data: %s takes at most 64 KB", shown(name), format)
         return None
     return exif
