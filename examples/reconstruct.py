@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from app.parser import Parser, check_model_path, fail
+from app.parser import Parser, check_model_path, fail, printable
 from app.photo_jobs import WRITABLE, Job, plan
 from app.photo_results import report
 from app.quiet import quiet_start
@@ -132,7 +132,7 @@ def reconstruct(job: Job, model, protocol, args: argparse.Namespace, title: str)
     image = images.read_image(job.source or sys.stdin.buffer.read(), args.max_megapixels)
     height, width, channels = image.pixels.shape
     size = {"height": height, "width": width, "channels": channels, "bits": 8 * image.pixels.itemsize}
-    progress = functools.partial(show, title) if sys.stderr.isatty() else None
+    progress = functools.partial(show, printable(title)) if sys.stderr.isatty() else None
     pixels = image.of_channels(model.image_shape[2])
     output = protocol.output(model, pixels, job.name, progress)
     reference = pixels if protocol.degradation else None  # else its memory is free from here on

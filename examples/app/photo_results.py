@@ -6,6 +6,7 @@ import statistics
 import sys
 from collections.abc import Iterable
 
+from app.parser import printable
 from app.photo_jobs import STREAM, Job
 
 # Of more photos the table has the first and the last.
@@ -39,9 +40,9 @@ def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcome
         count = f"{len(results)} photo" + "s" * (len(results) > 1)
         to, where = (sys.stderr, "stdout") if args.output == STREAM else (sys.stdout, args.output)
         done = f"{count} in {summary['results']['seconds']:.1f} seconds, to {where}"
-        print("", table(results), "", done, *written, sep="\n", file=to, flush=True)
+        print("", table(results), "", *map(printable, (done, *written)), sep="\n", file=to, flush=True)
     for error in errors:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
     sys.exit(1 if errors else 0)
 
 
@@ -52,7 +53,7 @@ def table(results: list[dict]) -> str:
     columns = ("seconds", "psnr", "ssim")
     results = sorted(results, key=lambda result: result["path"])  # workers are ready in any order
     rows = {
-        result["path"]: {"pixels": f"{result['width']}x{result['height']}"}
+        printable(result["path"]): {"pixels": f"{result['width']}x{result['height']}"}
         | {name: result[name] for name in columns if name in result}
         for result in results
     }

@@ -5,8 +5,9 @@ from threading import Lock
 
 import numpy as np
 
-from keras_recon.images.files import BadImage, shown
+from keras_recon.images.files import BadImage
 from keras_recon.images.reading import read_image
+from keras_recon.utils.tables import shown
 
 MAX_BAD_SHARE = 0.5
 REPRESENTATIVE = 1000  # so many photos tell of any number

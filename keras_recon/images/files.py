@@ -13,6 +13,7 @@ from PIL import Image
 from keras_recon.images.claims import MAX_MEGAPIXELS, check_claim, check_size
 from keras_recon.images.pixels import fill_hidden, from_float, to_channels, to_float
 from keras_recon.images.resize import resize_bicubic
+from keras_recon.utils.tables import shown
 
 # The formats that are written, in Pillow's words, by the suffix of the file.
 FORMATS = {
@@ -44,11 +45,6 @@ class BadImage(ValueError):
     def __init__(self, reason: str, name: str | Path | None = None):
         self.reason = " ".join(reason.split())
         super().__init__(f"Cannot read the image{'' if name is None else f' {shown(name)}'}: {self.reason}")
-
-
-def shown(name: str | Path) -> str:
-    """A name as it is, or quoted if it has line breaks or bytes that are no text."""
-    return str(name) if str(name).isprintable() else repr(str(name))
 
 
 @dataclass

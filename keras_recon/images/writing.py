@@ -8,9 +8,10 @@ from PIL import Image
 
 from keras_recon.images import deep_png, tiff
 from keras_recon.images.exif import descriptive
-from keras_recon.images.files import FORMATS, ImageFile, profile_of, shown
+from keras_recon.images.files import FORMATS, ImageFile, profile_of
 from keras_recon.images.pixels import from_float, to_channels, to_float
 from keras_recon.utils.files import replacing
+from keras_recon.utils.tables import shown
 
 WITH_16_BITS = ("PNG", "TIFF")
 WITH_ALPHA = ("PNG", "WEBP", "TIFF")
