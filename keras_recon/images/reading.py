@@ -50,7 +50,8 @@ def read_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXEL
 
 def _decode(image, file):
     """As `tiff.decode`, by Pillow."""
-    raw_mode = image.tile[0].args if image.tile else None  # before the orientation, for which PNG is decoded
+    raw_mode = image.tile[0].args if image.tile else None  # before it is decoded
+    image.load()
     orientation = _orientation(image)
     if image.format == "PNG" and raw_mode in PNG_16_BITS:
         file.seek(0)

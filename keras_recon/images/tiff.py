@@ -21,6 +21,7 @@ COLOURS = {
     PHOTOMETRIC.SEPARATED: 4,
     PHOTOMETRIC.YCBCR: 3,
 }
+OF_LIBTIFF = (COMPRESSION.OJPEG, COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 ORIENTATION, INK_SET, CMYK = 274, 332, 1
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells of every tag of a broken file
 
@@ -31,12 +32,12 @@ def decode(file: BinaryIO, max_megapixels: float) -> tuple[np.ndarray, int, int,
     Returns:
         uint8 or uint16 (height, width, channels) of gray or RGB, with alpha where there is transparency, as it lies in
         the file; how many of the channels are colours; its orientation as EXIF has it; its ICC profile. None for the
-        few kinds that tifffile does not decode, and libtiff does: YCbCr other than JPEG's, old JPEG, CIELAB.
+        few kinds that libtiff decodes, and tifffile does not or less well: YCbCr other than JPEG's, old JPEG, faxes.
     """
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         jpeg = page.compression == COMPRESSION.JPEG
-        if page.photometric not in COLOURS or page.compression == COMPRESSION.OJPEG:
+        if page.photometric not in COLOURS or page.compression in OF_LIBTIFF:
             return None
         if page.photometric == PHOTOMETRIC.YCBCR and not jpeg:  # JPEG's becomes RGB
             return None
@@ -68,9 +69,9 @@ def _check(page, size, max_megapixels):
     ):
         raise ValueError("it is no image of a plane, or its tiles are larger than it")
     segments = [*zip(page.dataoffsets, page.databytecounts)]
-    missing = not page.is_contiguous and len(segments) < math.prod(page.chunked)  # tifffile would leave them black
-    if missing or not segments or any(count <= 0 or offset + count > size for offset, count in segments):
-        raise ValueError("parts of its pixels are not in the file")
+    in_file = [count > 0 and offset + count <= size for offset, count in segments]
+    if not page.is_contiguous and not (all(in_file) and len(in_file) >= math.prod(page.chunked)):
+        raise ValueError("parts of its pixels are not in the file")  # tifffile would leave them black
     kind, bits = page.dtype.kind if page.dtype else "", page.bitspersample
     if kind not in (*"buif",) or not isinstance(bits, int) or (kind == "i" and bits <= 8):
         raise ValueError(f"its samples must be unsigned integers or floats. Received: {bits} bits of {page.dtype}")
@@ -83,7 +84,7 @@ def _check(page, size, max_megapixels):
 def _levels(page, samples):
     """Colours in uint8 or uint16, black at 0."""
     if page.photometric == PHOTOMETRIC.PALETTE:
-        return (page.colormap.T[samples[..., 0]] // 256).astype("uint8")
+        return (page.colormap.T[samples[..., 0].astype("uint8")] // 256).astype("uint8")
     levels = _scaled(page, samples)
     return np.iinfo(levels.dtype).max - levels if page.photometric == PHOTOMETRIC.MINISWHITE else levels
 
