@@ -84,7 +84,7 @@ def _check(page, size, max_megapixels):
 def _levels(page, samples):
     """Colours in uint8 or uint16, black at 0."""
     if page.photometric == PHOTOMETRIC.PALETTE:
-        return (page.colormap.T[samples[..., 0].astype("uint8")] // 256).astype("uint8")
+        return (page.colormap.T[samples[..., 0].astype("intp")] // 256).astype("uint8")
     levels = _scaled(page, samples)
     return np.iinfo(levels.dtype).max - levels if page.photometric == PHOTOMETRIC.MINISWHITE else levels
 
@@ -119,10 +119,8 @@ def _scaled(page, samples):
 
 
 def _top(page):
-    """White. That of signed or more than 16 bits nobody tells: Pillow writes 16 bits so."""
-    if page.dtype.kind == "f":
-        return 1
-    return 65535 if page.dtype.kind == "i" or page.bitspersample > 16 else 2**page.bitspersample - 1
+    """White. Nobody tells what that of signed integers is: Pillow writes 16 bits as such."""
+    return {"f": 1, "i": 65535}.get(page.dtype.kind, 2**page.bitspersample - 1)
 
 
 def encode_16_bits(array: np.ndarray, profile: bytes | None) -> bytes:

@@ -91,10 +91,30 @@ def test_ycbcr_is_as_pillow_reads_it(compression):
         np.testing.assert_array_equal(read_image(buffer.getvalue()).pixels, np.asarray(image.convert("RGB")))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "complex64", "float32", "uint32"])
+def test_32_bits_become_16():
+    buffer = io.BytesIO()
+    array = RNG.integers(0, 2**32, (4, 5), dtype="uint32")
+    tifffile.imwrite(buffer, array, photometric="minisblack")
+    np.testing.assert_array_equal(read_image(buffer.getvalue()).pixels[..., 0], np.rint(array / (2**32 - 1) * 65535))
+
+
+@pytest.mark.parametrize("bits", [1, 8, 16])
+def test_palettes(bits):
+    buffer, indices = io.BytesIO(), RNG.integers(0, 2**bits, (20, 33), dtype="uint16" if bits == 16 else "uint8")
+    colours = RNG.integers(0, 256, (3, 2**bits), dtype="uint16")
+    if bits == 1:
+        palette = Image.fromarray(indices).convert("P")
+        palette.putpalette(colours.T.astype("uint8").tobytes())
+        palette.save(buffer, "TIFF", bits=1)
+    else:
+        tifffile.imwrite(buffer, indices, photometric="palette", colormap=colours * 257)
+    np.testing.assert_array_equal(read_image(buffer.getvalue()).pixels, colours.T[indices])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "complex64", "float32"])
 def test_samples_whose_white_nobody_knows_are_refused(dtype):
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, np.full((4, 5), 100_000).astype(dtype), photometric="minisblack")
+    tifffile.imwrite(buffer, np.full((4, 5), -2).astype(dtype), photometric="minisblack")
     with pytest.raises(ValueError, match=r"Cannot read the image: .*Received: (8 bits of int8|64|values)"):
         read_image(buffer.getvalue())
 
