@@ -10,6 +10,7 @@ import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from keras_recon.images.claims import check_size
+from keras_recon.images.files import identify
 from keras_recon.images.pixels import cmyk_to_rgb
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -22,6 +23,11 @@ COLOURS = {
     PHOTOMETRIC.YCBCR: 3,
 }
 OF_LIBTIFF = (COMPRESSION.OJPEG, COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
+# What decoders are told the size for; those of the second kind have one of their own in every tile.
+PLAIN = [COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS]
+PLAIN += [COMPRESSION.LZMA, COMPRESSION.ZSTD]
+SIZED = (COMPRESSION.JPEG, COMPRESSION.WEBP)
+PADDING = 2**20  # pixels, at most: JPEG's blocks reach beyond a tile
 ORIENTATION, INK_SET, CMYK = 274, 332, 1
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells of every tag of a broken file
 
@@ -41,7 +47,7 @@ def decode(file: BinaryIO, max_megapixels: float) -> tuple[np.ndarray, int, int,
             return None
         if page.photometric == PHOTOMETRIC.YCBCR and not jpeg:  # JPEG's becomes RGB
             return None
-        _check(page, file.seek(0, io.SEEK_END), max_megapixels)
+        _check(page, file, max_megapixels)
         samples = page.asarray(squeeze=False)[:, 0]  # (planes, height, width, samples), one or the other 1
         samples = np.moveaxis(samples, 0, -1).reshape(*samples.shape[1:3], -1) if len(samples) > 1 else samples[0]
         count = COLOURS[page.photometric]
@@ -59,7 +65,7 @@ def decode(file: BinaryIO, max_megapixels: float) -> tuple[np.ndarray, int, int,
     return array, colours.shape[2], orientation.value if orientation else 1, profile
 
 
-def _check(page, size, max_megapixels):
+def _check(page, file, max_megapixels):
     """Refuse what the file cannot hold, and samples whose levels nobody can tell."""
     check_size(page.imagewidth, page.imagelength, max_megapixels, max(1, page.dtype.itemsize if page.dtype else 1))
     if (
@@ -68,10 +74,19 @@ def _check(page, size, max_megapixels):
         or page.tilewidth * page.tilelength > max(4 * page.imagewidth * page.imagelength, 2**24)
     ):
         raise ValueError("it is no image of a plane, or its tiles are larger than it")
+    size = file.seek(0, io.SEEK_END)
     segments = [*zip(page.dataoffsets, page.databytecounts)]
     in_file = [count > 0 and offset + count <= size for offset, count in segments]
     if not page.is_contiguous and not (all(in_file) and len(in_file) >= math.prod(page.chunked)):
         raise ValueError("parts of its pixels are not in the file")  # tifffile would leave them black
+    if page.compression not in (*PLAIN, *SIZED):
+        raise ValueError(f"its compression must be a usual one. Received: {page.compression!r}")
+    if page.compression in SIZED:
+        for offset, count in segments:
+            file.seek(offset)
+            with identify(io.BytesIO(file.read(count)), max_megapixels) as image:
+                if image.width * image.height > math.prod(page.chunks) + PADDING:
+                    raise ValueError(f"a part of {page.chunks} pixels claims {image.height}x{image.width}")
     kind, bits = page.dtype.kind if page.dtype else "", page.bitspersample
     if kind not in (*"buif",) or not isinstance(bits, int) or (kind == "i" and bits <= 8):
         raise ValueError(f"its samples must be unsigned integers or floats. Received: {bits} bits of {page.dtype}")
