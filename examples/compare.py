@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from app import settings
 from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, steps_within
-from app.parser import Parser, fail
+from app.parser import Parser, fail, printable
 from app.quiet import quiet_start
 from app.settings import RunConfig
 
@@ -211,7 +211,8 @@ def _photos(plan):
     photos = data.folder_photos(args.eval, channels=shape[2], on_bad="skip")
     grids = list(data.photo_grids(photos, shape[:2], args.stride))
     if photos.bad:
-        print(f"warning: {len(photos.bad)} photos could not be used: {', '.join(photos.bad)}", file=sys.stderr)
+        bad = printable(", ".join(photos.bad))
+        print(f"warning: {len(photos.bad)} photos could not be used: {bad}", file=sys.stderr)
     images, groups = np.concatenate(grids), np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
     source = f"{len(grids)} photos in {args.eval}, every {args.stride} pixels"
     return Evaluated(images, groups, f"{_crops(images)} of {source}", "photos")

@@ -11,7 +11,7 @@ bits are refused.
 import sys
 from pathlib import Path
 
-from app.parser import Parser, check_model_path, fail
+from app.parser import Parser, check_model_path, fail, printable
 from app.photo_jobs import READABLE
 from app.quiet import quiet_start
 
@@ -38,9 +38,9 @@ def main(argv: list[str] | None = None):
     for source, target in jobs:
         try:
             text = decompress(codec, source, target) if args.decompress else compress(codec, source, target, args)
-            print(f"{target}: {text}", flush=True)
+            print(printable(f"{target}: {text}"), flush=True)
         except (ValueError, OSError, ImportError) as error:
-            print(f"error: {source}: {error}", file=sys.stderr)
+            print(printable(f"error: {source}: {error}"), file=sys.stderr)
             failed += 1
     if failed:
         fail(f"{failed} of {len(jobs)} files could not be used")

@@ -61,11 +61,10 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
     import gradio as gr  # from here on imports take seconds
     import matplotlib
     import numpy as np
-    from PIL import Image
 
     from keras_recon import data, degradations, load_model, metrics
     from keras_recon import reconstruct as reconstruct_photo
-    from keras_recon.images import pixels
+    from keras_recon.images import BadImage, pixels, read_image
     from keras_recon.presets import PRESETS
 
     load = lru_cache(maxsize=2)(lambda name: load_model(models[name]))
@@ -97,17 +96,14 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
         if not path:
             raise gr.Error("Drop a photo first.", print_exception=False)
         try:
-            with Image.open(path) as file:  # reads the size only
-                if file.width * file.height > max_megapixels * 1e6:
-                    raise ValueError(
-                        f"The photo must have at most {max_megapixels:g} megapixels. "
-                        f"Received: {file.width}x{file.height} pixels"
-                    )
             degradation = parse_degradation(text)
+            file = read_image(path, max_megapixels)
             model = load(name)
-            photo = pixels.to_float(data.read_photo(path, model.image_shape[-1]))
+            photo = pixels.to_float(file.in_8_bits(model.image_shape[-1]))
             return show(model, photo, degradation, time.monotonic() + max_seconds)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except BadImage as error:  # the name of the upload means nothing
+            raise gr.Error(f"Cannot read the photo: {error.reason}", print_exception=False) from error
+        except (OSError, ValueError) as error:
             raise gr.Error(str(error), print_exception=False) from error
 
     def show(model, photo, degradation, end):
@@ -162,7 +158,9 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
 
 
 def take_only_files(photo):
-    """Keep Gradio from downloading the photo where a request names a URL in place of an uploaded file."""
+    """Keep Gradio from downloading the photo where a request names a URL in place of an uploaded file, and from reading
+    it: of one that it cannot, it says nothing.
+    """
     move = photo.async_move_resource_to_block_cache
 
     async def move_file(path):
@@ -171,6 +169,7 @@ def take_only_files(photo):
         return await move(path)
 
     photo.async_move_resource_to_block_cache = move_file
+    photo.preprocess = lambda file: file and file.path
 
 
 class Guard:

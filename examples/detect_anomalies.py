@@ -9,7 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from app.parser import Parser, fail
+from app.parser import Parser, fail, printable
 from app.quiet import quiet_start
 
 RESULTS, PICTURE = "anomalies.json", "anomalies.png"
@@ -70,7 +70,7 @@ def detect(args: argparse.Namespace):
     models["pca"] = fit_pca(first, data.training_batches(good, first.image_shape, 64, 100, epochs=1, seed=0))
     results, maps = {}, {}
     for name, model in models.items():
-        print(f"{name}: {len(photos)} images", file=sys.stderr)
+        print(f"{printable(name)}: {len(photos)} images", file=sys.stderr)
         maps[name] = [anomaly.error_map(p, reconstruct(model, p), args.sigma) for p in photos]
         results[name] = {**anomaly.auroc(images, maps[name]), "compression ratio": model.compression_ratio}
     protocol = {
@@ -95,7 +95,7 @@ def detect(args: argparse.Namespace):
     if small:
         print(f"{textwrap.fill(small, 80)}\n")
     for name in (RESULTS, PICTURE):
-        print(args.output / name)
+        print(printable(args.output / name))
 
 
 def of_small(photos: list, models: dict) -> str | None:

@@ -11,13 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-from app.parser import Parser, check_model_path, fail
+from app.parser import Parser, check_model_path, fail, printable
 from app.photo_jobs import WRITABLE, Job, plan
 from app.photo_results import report
 from app.quiet import quiet_start
 
 # The arguments that `keras_recon.inference.protocol.PhotoProtocol` takes as they are.
 PROTOCOL = ("seed", "overlap", "batch_size", "strength", "quantize", "color_space", "border")
+LEAST = {"tile_size": 1, "overlap": 0, "batch_size": 1, "seed": 0, "border": 0, "max_megapixels": 1}
 
 
 def parser_of(description: str) -> argparse.ArgumentParser:
@@ -31,6 +32,8 @@ def parser_of(description: str) -> argparse.ArgumentParser:
     add("--format", choices=[suffix[1:] for suffix in WRITABLE], help="of the written photos (default: the input's)")
     text = "of the change, 0 to 1: this share of what the model makes, the rest of the photo (default: %(default)s)"
     add("--strength", type=float, default=1.0, help=text)
+    text = "of a photo, above which it is refused (default: %(default)s)"
+    add("--max-megapixels", type=int, default=250, metavar="NUMBER", help=text)
     add("--error-maps", action="store_true", help="write NAME-error.png too: absolute errors, five times enlarged")
     add = parser.add_argument_group("tiles").add_argument
     add("--tile-size", type=int, help="in pixels, for fully convolutional models (default: the model's own)")
@@ -56,7 +59,7 @@ def parser_of(description: str) -> argparse.ArgumentParser:
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
     """The arguments, and the photos that they mean."""
     args = parser.parse_args(argv)
-    for name, least in (("tile_size", 1), ("overlap", 0), ("batch_size", 1), ("seed", 0), ("border", 0)):
+    for name, least in LEAST.items():
         if getattr(args, name) is not None and getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}. Received: {getattr(args, name)}")
     check_model_path("--model", args.model)
@@ -74,17 +77,17 @@ def main(argv: list[str] | None = None):
     args, jobs = parse(parser_of(__doc__), argv)
     model, protocol = load(args)
     titles = (f"{number}/{len(jobs)} {job.name}" for number, job in enumerate(jobs, start=1))
-    outcomes = (attempt(job, model, protocol, args.format, title) for job, title in zip(jobs, titles))
+    outcomes = (attempt(job, model, protocol, args, title) for job, title in zip(jobs, titles))
     try:
         report(args, jobs, protocol.fingerprint(model), outcomes)
     except OSError as error:
         fail(f"--output cannot be written: {error}")
 
 
-def attempt(job: Job, model, protocol, format: str | None, title: str) -> dict:
+def attempt(job: Job, model, protocol, args: argparse.Namespace, title: str) -> dict:
     """The line of a photo's results, or what went wrong as `error`."""
     try:
-        return reconstruct(job, model, protocol, format, title)
+        return reconstruct(job, model, protocol, args, title)
     except (ValueError, OSError) as error:
         return {"path": job.name, "error": str(error)}
     except Exception as error:  # of a decoder or a backend, as of a lack of memory: the other photos go on
@@ -102,13 +105,10 @@ def load(args):
 
 
 def _load(args):
-    from PIL import Image  # from here on imports take seconds
-
-    from keras_recon import degradations, load_model
+    from keras_recon import degradations, load_model  # from here on imports take seconds
     from keras_recon.inference.protocol import PhotoProtocol
     from keras_recon.inference.reconstruct import check_model, check_strength, tile_overlaps
 
-    Image.MAX_IMAGE_PIXELS = None  # these are the user's own files, of any size
     model = load_model(args.model)
     if args.tile_size:
         try:
@@ -122,17 +122,17 @@ def _load(args):
     return model, PhotoProtocol(degradations.get(args.degradation), **options)
 
 
-def reconstruct(job: Job, model, protocol, format: str | None, title: str) -> dict:
+def reconstruct(job: Job, model, protocol, args: argparse.Namespace, title: str) -> dict:
     """Read, reconstruct, write and measure a photo; its line of the results."""
     from keras_recon import images
     from keras_recon.inference.protocol import in_bits_of
     from keras_recon.inference.scores import error_levels
 
     start = time.perf_counter()
-    image = images.read_image(job.source or sys.stdin.buffer.read())
+    image = images.read_image(job.source or sys.stdin.buffer.read(), args.max_megapixels)
     height, width, channels = image.pixels.shape
     size = {"height": height, "width": width, "channels": channels, "bits": 8 * image.pixels.itemsize}
-    progress = functools.partial(show, title) if sys.stderr.isatty() else None
+    progress = functools.partial(show, printable(title)) if sys.stderr.isatty() else None
     pixels = image.of_channels(model.image_shape[2])
     output = protocol.output(model, pixels, job.name, progress)
     reference = pixels if protocol.degradation else None  # else its memory is free from here on
@@ -141,10 +141,10 @@ def reconstruct(job: Job, model, protocol, format: str | None, title: str) -> di
     if job.target:
         images.write_image(job.target, image)
     else:
-        sys.stdout.buffer.write(images.encode_image(image, format and images.FORMATS[f".{format}"]))
+        sys.stdout.buffer.write(images.encode_image(image, args.format and images.FORMATS[f".{args.format}"]))
     seconds = round(time.perf_counter() - start, 3)
     if job.reference:
-        reference = images.read_image(job.reference).of_channels(model.image_shape[2])
+        reference = images.read_image(job.reference, args.max_megapixels).of_channels(model.image_shape[2])
     scores = {} if reference is None else protocol.scores(reference, output)
     if job.error_map:
         images.write_error_map(job.error_map, error_levels(reference, output))

@@ -26,11 +26,11 @@ class Worker:
 
     def __init__(self, args):
         self.model, self.protocol = reconstruct.load(args)
-        self.format = args.format
+        self.args = args
 
     def __call__(self, row: dict) -> dict:
         job = Job(**{name: value and Path(value) if name in PATHS else value for name, value in row.items()})
-        return {"outcome": json.dumps(reconstruct.attempt(job, self.model, self.protocol, self.format, job.name))}
+        return {"outcome": json.dumps(reconstruct.attempt(job, self.model, self.protocol, self.args, job.name))}
 
 
 def main(argv: list[str] | None = None):

@@ -8,9 +8,9 @@ import numpy as np
 import scipy.ndimage
 from matplotlib.figure import Figure
 
-from keras_recon.data.photos import read_photo
 from keras_recon.data.sources import EXTENSIONS
 from keras_recon.evaluation import figures
+from keras_recon.images import read_image
 
 GOOD = "good"
 
@@ -24,12 +24,14 @@ class LabeledImage:
     truth: Path | None
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Where the defect is, boolean (height, width); nowhere in a good image."""
+        """Where the defect is, the ground truth above 0, boolean (height, width); nowhere in a good image."""
         if self.truth is None:
             return np.zeros(shape, bool)
-        mask = read_photo(self.truth, 1)[..., 0] > 127
+        mask = read_image(self.truth).pixels.any(axis=-1)
         if mask.shape != tuple(shape):
             raise ValueError(f"{self.truth} must have the size of its image, {shape}. Received: {mask.shape}")
+        if not mask.any():
+            raise ValueError(f"{self.truth} must mark a defect. Received: 0 everywhere")
         return mask
 
 

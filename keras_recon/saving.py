@@ -11,6 +11,7 @@ import keras
 from packaging.version import Version
 
 from keras_recon.models import Reconstructor
+from keras_recon.models.budget import budget
 from keras_recon.models.safely_saved import SafelySaved
 from keras_recon.presets import model_file
 from keras_recon.version import __version__
@@ -19,6 +20,7 @@ MEMBERS = ("config.json", "metadata.json", "model.weights.h5")  # sorted
 # Keras's own, of models that are quantised too.
 DTYPE_POLICIES = ("DTypePolicy", "QuantizedDTypePolicy", "Int4DTypePolicy", "DTypePolicyMap")
 MAX_JSON_BYTES = 2**20  # a model's configuration has some thousands
+MAX_DEPTH, MAX_OBJECTS = 32, 10_000  # of the groups of its weights: those of a large ViT have some thousands
 MAX_NUMBER = 2**16  # of a configuration: pixels, widths, depths
 
 
@@ -33,13 +35,12 @@ def load_model(path: str | Path, expected: type[SafelySaved] = Reconstructor) ->
     - The configuration: an `expected` model, of keras_recon or registered by this process, with objects of no other
       classes in it than backbones of keras-hub, dtype policies and layers that this process registered; numbers up to
       65,536.
-    - The weights: numbers that are in the file itself.
+    - The weights: finite numbers that are in the file itself, as many as the configuration asks for.
 
     `keras.saving.load_model` does the same for a file that is fine. Its `safe_mode` refuses code and wrong checksums
     too, but makes any object of Keras and keras-hub, and refuses bombs from 4 GiB on.
 
-    A configuration can still ask for layers that need a lot of memory, and HDF5 is a parser in C: for files of
-    strangers, limit what the process may have.
+    HDF5 is a parser in C: for files of strangers, limit what the process may have.
 
     Args:
         path: a name, a file or a folder.
@@ -66,11 +67,14 @@ def load_model(path: str | Path, expected: type[SafelySaved] = Reconstructor) ->
         config, metadata, shapes = _read(path)
         newer = _newer(config, metadata)
         _check_model(config, expected)
-        try:
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-        except ValueError:
-            _compare(shapes, config)
-            raise
+        with budget(len(shapes), path.stat().st_size):
+            try:
+                model = keras.saving.load_model(path, compile=False, safe_mode=True)
+            except ValueError:
+                _compare(shapes, config)
+                raise
+        _check_finite(model)
+        return model
     except Exception as error:  # what zipfile, HDF5 and the constructors raise on nonsense is of any type
         raise ValueError(f"Cannot load the model {path}: {newer}{_sentence(error)}") from error
 
@@ -98,25 +102,38 @@ def _read(path):
 
 def _shapes(file) -> dict[str, tuple]:
     """Shape of each weight in an HDF5 file that holds plain numbers and refers to nothing outside."""
-    shapes = {}
-
-    def flaw_of_link(name, link):  # h5py goes on until one is returned; it loses exceptions
-        return None if isinstance(link, h5py.HardLink) else f"its weight {name} is a link to elsewhere"
-
-    def flaw(name, weight):
-        if not isinstance(weight, h5py.Dataset):
-            return None
-        if weight.external or weight.is_virtual:
-            return f"its weight {name} is in another file"
-        if weight.dtype.hasobject or weight.nbytes > weight.id.get_storage_size():
-            return f"its weight {name}, {weight.dtype} {weight.shape}, is not stored as plain numbers"
-        shapes[name] = weight.shape
-
+    shapes, count = {}, 0
     with h5py.File(file) as weights:
-        found = weights.visititems_links(flaw_of_link) or weights.visititems(flaw)
-    if found:
-        raise ValueError(found)
+        groups = [("", weights, 0)]
+        while groups:  # not by `visititems`, which takes minutes for groups in groups
+            name, group, depth = groups.pop()
+            count += len(group)
+            if depth > MAX_DEPTH or count > MAX_OBJECTS:
+                raise ValueError(f"its weights must be at most {MAX_OBJECTS:,}, nested at most {MAX_DEPTH} deep")
+            for key in group:
+                inner = f"{name}/{key}".removeprefix("/")
+                if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                    raise ValueError(f"its weight {inner} is a link to elsewhere")
+                item = group[key]
+                if isinstance(item, h5py.Dataset):
+                    shapes[inner] = _shape(inner, item)
+                elif isinstance(item, h5py.Group):
+                    groups.append((inner, item, depth + 1))
     return shapes
+
+
+def _shape(name, weight):
+    if weight.external or weight.is_virtual:
+        raise ValueError(f"its weight {name} is in another file")
+    if weight.dtype.hasobject or weight.nbytes > weight.id.get_storage_size():
+        raise ValueError(f"its weight {name}, {weight.dtype} {weight.shape}, is not stored as plain numbers")
+    return weight.shape
+
+
+def _check_finite(model):
+    for weight in model.weights:
+        if keras.backend.is_float_dtype(weight.dtype) and not bool(keras.ops.all(keras.ops.isfinite(weight))):
+            raise ValueError(f"its weight {weight.path} has values that are no finite numbers")
 
 
 def _compare(shapes, config):

@@ -31,6 +31,17 @@ def test_images_are_found_with_kind_and_ground_truth(tmp_path):
         images[-1].mask((16, 32))
 
 
+def test_a_defect_is_whatever_the_ground_truth_has_above_0(tmp_path):
+    images = anomaly.load_images(make_dataset(tmp_path))
+    expected = images[-1].mask((32, 32))
+    for ones in (expected.astype("uint8"), expected.astype("uint16")):
+        Image.fromarray(ones).save(images[-1].truth)
+        np.testing.assert_array_equal(images[-1].mask((32, 32)), expected)
+    Image.fromarray(ones * 0).save(images[-1].truth)
+    with pytest.raises(ValueError, match=r"must mark a defect. Received: 0 everywhere"):
+        anomaly.auroc(images, [np.zeros((32, 32))] * len(images))
+
+
 def test_a_defect_without_ground_truth_and_a_folder_without_defects_are_refused(tmp_path):
     make_dataset(tmp_path / "a")
     (tmp_path / "a/ground_truth/hole/0.png").unlink()

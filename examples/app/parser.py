@@ -50,5 +50,10 @@ def check_model_path(name: str, path: Path):
 
 def fail(message: object) -> NoReturn:
     """End with status 2 and one sentence."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(2)
+
+
+def printable(text: object) -> str:
+    """Text in which a file's or a model's name is nothing that a terminal obeys, or cannot show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

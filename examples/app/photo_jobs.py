@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections import Counter
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -46,17 +47,21 @@ def plan(
         raise ValueError(f"--output must be a folder for {len(found)} photos. Received: output={output!r}")
     if single and error_maps:
         raise ValueError(f"--error-maps needs a folder as --output. Received: output={output!r}")
+    stems = [name.with_name(name.stem + suffix) for _, name in found]
+    kinds = [f".{format}" if format else _written_as(name.suffix) for _, name in found]
+    of_stem, of_target = Counter(stems), Counter(f"{stem}{kind}" for stem, kind in zip(stems, kinds))
     jobs = []
-    for source, name in found:
-        kind = f".{format}" if format else (name.suffix if name.suffix.lower() in WRITABLE else ".png")
-        stem = name.with_name(name.stem + suffix)
+    for (source, name), stem, kind in zip(found, stems, kinds):
+        if of_target[f"{stem}{kind}"] > 1 and kind != name.suffix:  # a.gif beside a.png
+            stem = name.with_name(name.name + suffix)
+        of_map = f"{stem}{kind}" if of_stem[stem] > 1 else stem
         jobs.append(
             Job(
                 source,
                 name.as_posix(),
                 target=None if output == STREAM else Path(output) if single else Path(output, f"{stem}{kind}"),
                 folder=None if single else Path(output),
-                error_map=Path(output, f"{stem}-error.png") if error_maps else None,
+                error_map=Path(output, f"{of_map}-error.png") if error_maps else None,
                 reference=reference and Path(reference, name),
             )
         )
@@ -70,6 +75,10 @@ def plan(
             raise ValueError(f"two photos would be written to {path}: give them to two runs, with an --output each")
         written.add(os.path.realpath(path))
     return jobs
+
+
+def _written_as(suffix):
+    return suffix if suffix.lower() in WRITABLE else ".png"
 
 
 def _find(text, output):

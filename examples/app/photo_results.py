@@ -2,11 +2,11 @@
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 from collections.abc import Iterable
 
+from app.parser import printable
 from app.photo_jobs import STREAM, Job
 
 # Of more photos the table has the first and the last.
@@ -15,7 +15,7 @@ MAX_ROWS, EACH_END = 20, 5
 
 def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcomes: Iterable[dict]):
     """Write and print what came of the photos, as it comes; end with status 1 if something went wrong."""
-    from keras_recon.utils.files import write_json
+    from keras_recon.utils.files import to_json, write_json
 
     results, errors, written, folder = [], [], [], jobs[0].folder
     with contextlib.ExitStack() as stack:
@@ -31,7 +31,7 @@ def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcome
                 continue
             results.append(outcome)
             if folder:
-                print(json.dumps(outcome), file=lines, flush=True)
+                print(to_json(outcome), file=lines, flush=True)
     summary = summarize(results, args, fingerprint)
     if folder and "psnr" in summary["results"]:
         written.append(folder / "summary.json")
@@ -40,9 +40,9 @@ def report(args: argparse.Namespace, jobs: list[Job], fingerprint: dict, outcome
         count = f"{len(results)} photo" + "s" * (len(results) > 1)
         to, where = (sys.stderr, "stdout") if args.output == STREAM else (sys.stdout, args.output)
         done = f"{count} in {summary['results']['seconds']:.1f} seconds, to {where}"
-        print("", table(results), "", done, *written, sep="\n", file=to, flush=True)
+        print("", table(results), "", *map(printable, (done, *written)), sep="\n", file=to, flush=True)
     for error in errors:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
     sys.exit(1 if errors else 0)
 
 
@@ -53,7 +53,7 @@ def table(results: list[dict]) -> str:
     columns = ("seconds", "psnr", "ssim")
     results = sorted(results, key=lambda result: result["path"])  # workers are ready in any order
     rows = {
-        result["path"]: {"pixels": f"{result['width']}x{result['height']}"}
+        printable(result["path"]): {"pixels": f"{result['width']}x{result['height']}"}
         | {name: result[name] for name in columns if name in result}
         for result in results
     }

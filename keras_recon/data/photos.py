@@ -4,10 +4,10 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from PIL import ImageOps
 
-from keras_recon.images.files import BadImage, open_image, shown
-from keras_recon.images.pixels import to_channels
+from keras_recon.images.files import BadImage
+from keras_recon.images.reading import read_image
+from keras_recon.utils.tables import shown
 
 MAX_BAD_SHARE = 0.5
 REPRESENTATIVE = 1000  # so many photos tell of any number
@@ -111,6 +111,4 @@ def read_photo(path: str | Path, channels: int) -> np.ndarray:
     >>> keras_recon.data.read_photo("night.png", channels=1).shape
     (48, 64, 1)
     """
-    with open_image(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies what is upright
-        return to_channels(image, channels)
+    return read_image(path).in_8_bits(channels)

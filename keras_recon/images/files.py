@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
+from keras_recon.images.claims import MAX_MEGAPIXELS, check_claim, check_size
+from keras_recon.images.pixels import fill_hidden, from_float, to_channels, to_float
 from keras_recon.images.resize import resize_bicubic
+from keras_recon.utils.tables import shown
 
 # The formats that are written, in Pillow's words, by the suffix of the file.
 FORMATS = {
@@ -35,17 +39,12 @@ class BadImage(ValueError):
     >>> keras_recon.images.read_image(b"no image")
     Traceback (most recent call last):
         ...
-    keras_recon.images.files.BadImage: Cannot read the image: cannot identify image file ...
+    keras_recon.images.files.BadImage: Cannot read the image: cannot identify image file: it is none of PNG, JPEG ...
     """
 
     def __init__(self, reason: str, name: str | Path | None = None):
         self.reason = " ".join(reason.split())
         super().__init__(f"Cannot read the image{'' if name is None else f' {shown(name)}'}: {self.reason}")
-
-
-def shown(name: str | Path) -> str:
-    """A name as it is, or quoted if it has line breaks or bytes that are no text."""
-    return str(name) if str(name).isprintable() else repr(str(name))
 
 
 @dataclass
@@ -73,13 +72,28 @@ class ImageFile:
     exif: bytes | None = None
     format: str = "PNG"
 
+    @property
+    def array(self) -> np.ndarray:
+        """`pixels` and behind them `alpha`, if there is one: (height, width, 1 to 4)."""
+        return self.pixels if self.alpha is None else np.concatenate([self.pixels, self.alpha], axis=2)
+
     def of_channels(self, channels: int) -> np.ndarray:
-        """What a model of so many channels sees: `pixels`, or for 4 channels RGB with alpha."""
+        """What a model of so many channels sees: `pixels`, or for 4 channels RGB with alpha.
+
+        Colours of pixels that are fully transparent are arbitrary: those of the nearest pixels that are not stand
+        there, so that a model does not spread the others over visible edges.
+        """
+        pixels = self.pixels if self.alpha is None else fill_hidden(self.pixels, self.alpha)
         if channels < 4:
-            return self.pixels
-        opaque = np.full_like(self.pixels[..., :1], np.iinfo(self.pixels.dtype).max)
-        colours = np.repeat(self.pixels, 3 // self.pixels.shape[2], axis=2)
+            return pixels
+        opaque = np.full_like(pixels[..., :1], np.iinfo(pixels.dtype).max)
+        colours = np.repeat(pixels, 3 // pixels.shape[2], axis=2)
         return np.concatenate([colours, opaque if self.alpha is None else self.alpha], axis=2)
+
+    def in_8_bits(self, channels: int) -> np.ndarray:
+        """What a training sees: uint8 (height, width, channels), see `keras_recon.images.pixels.to_channels`."""
+        array = self.array
+        return to_channels(array if array.dtype == np.uint8 else from_float(to_float(array), np.uint8), channels)
 
     def replace_pixels(self, output: np.ndarray):
         """Take what a model made of `of_channels`, of any size; an opaque image stays one."""
@@ -94,11 +108,26 @@ class ImageFile:
 
 
 @contextmanager
-def open_image(source: str | Path | bytes) -> Iterator[Image.Image]:
+def open_file(source: str | Path | bytes) -> Iterator[BinaryIO]:
+    """The binary file of a path or of bytes. Whatever reading it in the block raises becomes a BadImage."""
+    is_bytes = isinstance(source, bytes)
+    try:
+        # Decoders get no path: Pillow would map the file into memory, where it reads turned TIFFs wrongly, and OpenCV
+        # takes the process down where a path is no UTF-8.
+        with io.BytesIO(source) if is_bytes else open(source, "rb") as file:
+            yield file
+    except Exception as error:  # broken files take decoders to errors of any kind
+        known = isinstance(error, (OSError, ValueError)) and str(error)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        raise BadImage(reason, None if is_bytes else source) from error
+
+
+@contextmanager
+def open_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Iterator[Image.Image]:
     """A file, or its bytes, as a Pillow image. Whatever decoding it in the block raises becomes a BadImage.
 
-    Images of more than twice `PIL.Image.MAX_IMAGE_PIXELS` (179 million pixels, if it is as Pillow has it) are refused
-    by their header.
+    Images of more than `max_megapixels` are refused by their header, and so are those that claim more pixels than a
+    file of that size can hold, or than there is memory for.
 
     Example:
 
@@ -107,16 +136,26 @@ def open_image(source: str | Path | bytes) -> Iterator[Image.Image]:
     ...     image.size, image.mode
     ((64, 48), 'RGB')
     """
-    is_bytes = isinstance(source, bytes)
-    try:
-        with Image.open(io.BytesIO(source) if is_bytes else source, formats=READABLE) as image:
-            yield image
-    except Exception as error:  # broken files take decoders to errors of any kind
-        known = isinstance(error, (OSError, ValueError)) and str(error)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
-        raise BadImage(reason, None if is_bytes else source) from error
+    with open_file(source) as file, identify(file, max_megapixels) as image:
+        yield image
 
 
-def profile_of(profile, channels):
-    """The ICC profile if it is one of so many channels, and not of the colours that were converted."""
-    return profile if profile and profile[16:20] == COLOR_SPACES[channels] else None
+def identify(file: BinaryIO, max_megapixels: float) -> Image.Image:
+    """As `Image.open`, but for its bound of the pixels, which is the whole process's."""
+    Image.init()
+    header, size = file.read(32), file.seek(0, io.SEEK_END)
+    for format in READABLE:
+        factory, accept = Image.OPEN[format]
+        if accept(header) is True:
+            file.seek(0)
+            image = factory(file, "")
+            check_size(*image.size, max_megapixels)
+            check_claim(image, header, size)
+            return image
+    raise ValueError(f"cannot identify image file: it is none of {', '.join(READABLE)}")
+
+
+def profile_of(profile: bytes | None, channels: int) -> bytes | None:
+    """The ICC profile, without bytes behind it, if it is whole and one of so many channels."""
+    size = int.from_bytes(profile[:4], "big") if profile else 0  # as its header has it
+    return profile[:size] if 128 <= size <= len(profile) and profile[16:20] == COLOR_SPACES[channels] else None

@@ -1,5 +1,8 @@
+import io
+
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
+from scipy.ndimage import distance_transform_edt
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -37,3 +40,27 @@ def to_channels(image: Image.Image | np.ndarray, channels: int) -> np.ndarray:
     if image.mode != MODES[channels]:  # otherwise it copies
         image = image.convert(MODES[channels])
     return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def fill_hidden(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Pixels (height, width, channels) with the nearest visible colour wherever alpha (height, width, 1) is 0."""
+    hidden = alpha[..., 0] == 0
+    if not hidden.any() or hidden.all():
+        return pixels
+    nearest = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    return pixels[tuple(nearest)]
+
+
+def cmyk_to_rgb(image: np.ndarray, profile: bytes | None) -> np.ndarray:
+    """Of a uint8 or uint16 image (height, width, 4), as sRGB of 8 bits by its profile, or by complements."""
+    if profile and profile[16:20] == b"CMYK":
+        eight = Image.fromarray(image if image.dtype == np.uint8 else from_float(to_float(image), np.uint8), "CMYK")
+        try:
+            source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+            return np.asarray(ImageCms.profileToProfile(eight, source, target, outputMode="RGB"))
+        except (OSError, ImageCms.PyCMSError):  # the profile is broken
+            pass
+    top = np.iinfo(image.dtype).max
+    black = top - image[..., 3].astype("float64")
+    planes = [black - np.rint(image[..., i] * black / top) for i in range(3)]
+    return np.stack(planes, axis=-1).astype(image.dtype)

@@ -1,19 +1,23 @@
-import io
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
-from keras_recon.images.files import FORMATS, ImageFile, open_image, profile_of
-from keras_recon.images.pixels import to_channels
+from keras_recon.images import deep_png, tiff
+from keras_recon.images.claims import MAX_MEGAPIXELS
+from keras_recon.images.files import FORMATS, ImageFile, identify, open_file, profile_of
+from keras_recon.images.pixels import cmyk_to_rgb
+
+PNG_16_BITS = ("I;16B", "LA;16B", "RGB;16B", "RGBA;16B")  # in Pillow's words
+SCALE = {"L;2": 85, "L;4": 17}  # from the levels of such a PNG to 255
 
 
-def read_image(source: str | Path | bytes) -> ImageFile:
+def read_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXELS) -> ImageFile:
     """Decode the first frame of an image file, or of its bytes, upright by its EXIF orientation.
 
-    16 bits per channel stay 16 bits. Palettes, CMYK and other colours become RGB, single bits and floats gray of 8
-    bits. What cannot be read raises a BadImage, see `open_image`.
+    More than 8 bits per channel become 16 bits. Palettes, CMYK (by its profile, where it has one) and other colours
+    become RGB, single bits and floats 8 bits. What cannot be read raises a BadImage, and so does what claims too many
+    pixels, see `open_image`.
 
     Example:
 
@@ -22,59 +26,66 @@ def read_image(source: str | Path | bytes) -> ImageFile:
     >>> image.pixels.shape, image.pixels.dtype, int(image.pixels.max())
     ((48, 64, 3), dtype('uint16'), 1000)
     """
-    with open_image(source) as image:
-        deep = ";16" in str(image.tile)  # Pillow would keep 8 bits of its colours
-        array, gray = (_decode_16_bits if deep else _decode_8_bits)(image, source)
-    pixels = array[..., : 1 if gray else 3]
+    with open_file(source) as file:
+        is_tiff = file.read(4) in tiff.MAGIC
+        file.seek(0)
+        if is_tiff and (decoded := tiff.decode(file, max_megapixels)):
+            array, colours, orientation, profile = decoded
+            exif, format = None, "TIFF"
+        else:
+            file.seek(0)
+            with identify(file, max_megapixels) as image:
+                array, colours, orientation = _decode(image, file)
+                profile, exif = image.info.get("icc_profile"), image.info.get("exif")
+                format = "JPEG" if image.format == "MPO" else image.format
+        array = _turned(array, orientation)
     return ImageFile(
-        pixels,
-        alpha=array[..., -1:] if array.shape[2] in (2, 4) else None,
-        icc_profile=profile_of(image.info.get("icc_profile"), pixels.shape[2]),
-        exif=image.info.get("exif"),
-        format=image.format if image.format in FORMATS.values() else "PNG",
+        array[..., :colours],
+        alpha=array[..., colours:] if array.shape[2] > colours else None,
+        icc_profile=profile_of(profile, colours),
+        exif=exif,
+        format=format if format in FORMATS.values() else "PNG",
     )
 
 
-def _decode_8_bits(image, _):
-    """uint8 (height, width, channels), with alpha where there is transparency, and whether it is gray."""
-    ImageOps.exif_transpose(image, in_place=True)
-    gray = image.mode in ("1", "L", "LA", "La", "I", "F")
+def _decode(image, file):
+    """As `tiff.decode`, by Pillow."""
+    raw_mode = image.tile[0].args if image.tile else None  # before it is decoded
+    image.load()
+    orientation = _orientation(image)
+    if image.format == "PNG" and raw_mode in PNG_16_BITS:
+        file.seek(0)
+        array = deep_png.decode_16_bits(file.read())
+        return array, 1 if array.shape[2] < 3 else 3, orientation
+    if (
+        image.format == "PNG" and raw_mode in SCALE and "transparency" in image.info
+    ):  # Pillow compares it with the levels of 8 bits
+        image.info["transparency"] *= SCALE[raw_mode]
+    gray = image.mode in ("1", "L", "LA", "La")
+    if image.mode == "CMYK":
+        return cmyk_to_rgb(np.asarray(image), image.info.get("icc_profile")), 3, orientation
     mode = ("L" if gray else "RGB") + "A" * image.has_transparency_data
-    if image.mode in "IF":
-        return to_channels(image, 1), gray
     converted = image if image.mode == mode else image.convert(mode)
     array = np.empty((image.height, image.width, len(mode)), "uint8")
-    for top in range(0, image.height, 512):  # an array of the whole would take its memory three times
-        strip = converted.crop((0, top, image.width, min(top + 512, image.height)))
-        array[top : top + 512] = np.asarray(strip).reshape(-1, *array.shape[1:])
-    return array, gray
+    rows = max(1, 2**22 // image.width)  # an array of the whole would take its memory three times
+    for top in range(0, image.height, rows):
+        strip = converted.crop((0, top, image.width, min(top + rows, image.height)))
+        array[top : top + rows] = np.asarray(strip).reshape(-1, *array.shape[1:])
+    return array, 1 if gray else 3, orientation
 
 
-def _decode_16_bits(image, source):
-    """The same, uint16."""
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    if image.format == "PNG":  # OpenCV would take as much memory as a broken chunk says it has
-        with Image.open(io.BytesIO(data)) as chunks:
-            chunks.verify()
-    array = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16:
-        raise ValueError("OpenCV cannot decode it to 16 bits")
-    gray = image.mode[0] == "I" or "LA;" in str(image.tile)
-    array = np.atleast_3d(array)
-    if array.shape[2] > 1:  # OpenCV has BGR; in place, for the memory
-        cv2.cvtColor(array, cv2.COLOR_BGR2RGB if array.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=array)
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation != 1:
-        ImageOps.exif_transpose(image, in_place=True)  # for the EXIF data and the size
-        if image.format != "TIFF":  # which OpenCV turns by itself
-            array = _turned(array, orientation)
-    if array.shape[:2] != (image.height, image.width):
-        raise ValueError(f"OpenCV and Pillow read different sizes, {array.shape[:2]} and {image.size[::-1]}")
-    return array, gray
+def _orientation(image: Image.Image) -> int:
+    """As EXIF has it; upright where that is broken."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # of any type; good pixels are worth more than broken metadata
+        return 1
 
 
 def _turned(array, orientation):
     """Upright, from how EXIF says that it lies."""
+    if orientation not in range(2, 9):
+        return array
     array = array.swapaxes(0, 1) if orientation > 4 else array
     down, across = (-1 if orientation in backwards else 1 for backwards in ((3, 4, 7, 8), (2, 3, 6, 7)))
     return np.ascontiguousarray(array[::down, ::across])

@@ -69,6 +69,8 @@ def reconstruct(
             batch = np.zeros((batch_size, *model.image_shape), "float32")  # gray repeats itself by broadcasting
             batch[:count] = to_float(np.stack([*islice(tiles, count)]))
             changed = model.predict_on_batch(batch)[:count]
+            if not np.isfinite(changed).all():  # rounded, they would be black
+                raise ValueError("`model` must give finite pixels. Received: some that are not")
             yield from changed if strength == 1 else strength * changed + (1 - strength) * batch[:count].clip(0, 1)
             if progress:
                 progress(start + count, total)

@@ -1,8 +1,11 @@
+import math
+
 import keras
 import numpy as np
 from keras import ops
 
 POSITION_EMBEDDINGS = ("learned", "sincos")
+MAX_VALUES = 2**26  # of a table: 1024 for each of 256x256 patches
 # (rows down, columns right): the four nearest patches, then the diagonal ones.
 NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 
@@ -46,6 +49,8 @@ class PositionEmbedding(keras.layers.Layer):
         self.position_embedding = position_embedding
 
     def build(self, input_shape):
+        if math.prod(input_shape[1:]) > MAX_VALUES:  # before memory is taken for it
+            raise ValueError(f"`inputs` must have at most {MAX_VALUES:,} values. Received: input_shape={input_shape}")
         table = sincos_position_embedding(*input_shape[1:])
         self.embeddings = table
         if self.position_embedding == "learned":

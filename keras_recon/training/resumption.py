@@ -9,7 +9,7 @@ import keras
 
 from keras_recon.data import Photos
 from keras_recon.models import Reconstructor
-from keras_recon.utils.files import write_json
+from keras_recon.utils.files import to_json, write_json
 
 
 def check_unchanged(path: Path, model: Reconstructor, training: Photos, validation: Photos):
@@ -23,7 +23,7 @@ def check_unchanged(path: Path, model: Reconstructor, training: Photos, validati
     for part, photos in (("training", training), ("validation", validation)):
         names = hashlib.sha256(os.fsencode("\0".join(map(str, photos.keys)))).hexdigest()
         facts |= {f"number of {part} photos": len(photos), f"hash of the {part} photos' names": names}
-    facts = json.loads(json.dumps(facts))  # tuples become lists
+    facts = json.loads(to_json(facts))  # tuples become lists
     if not path.exists():
         write_json(path, facts)
         return

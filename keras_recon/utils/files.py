@@ -1,9 +1,13 @@
+import hashlib
 import json
+import math
 import os
 import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+
+MAX_NAME = 255 - 40  # bytes: a process's number before it, and what models put behind it
 
 
 @contextmanager
@@ -14,7 +18,7 @@ def replacing(path: str | Path):
     folder that stands there is replaced. An OSError names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}.{_short(path)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -37,10 +41,30 @@ def replacing(path: str | Path):
             temporary.unlink()
 
 
+def _short(path):
+    """Its name, or one for it of the same type that leaves room for more: file systems take 255 bytes."""
+    if len(os.fsencode(path.name)) <= MAX_NAME:
+        return path.name
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest() + path.suffix[:16]
+
+
 def write_json(path: str | Path, content: dict):
     """Write `content` as indented JSON, atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(to_json(content, indent=2) + "\n")
+
+
+def to_json(content, indent: int | None = None) -> str:
+    """As `json.dumps`, with null for numbers that are not finite, for which JSON has no words."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content):
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def remove_temporaries(folder: Path, of: set[Path] | None = None):
@@ -48,9 +72,10 @@ def remove_temporaries(folder: Path, of: set[Path] | None = None):
 
     Where the folder has files of others, `of` holds the paths that were to be written: no other temporary is removed.
     """
+    names = None if of is None else {path.with_name(_short(path)) for path in of}
     for path in list(folder.rglob(".*")):
         match = re.match(r"\.\d+\.", path.name)
-        if not match or (of is not None and path.with_name(path.name[match.end() :]) not in of):
+        if not match or (names is not None and path.with_name(path.name[match.end() :]) not in names):
             continue
         if path.is_dir():
             shutil.rmtree(path)

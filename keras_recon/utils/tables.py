@@ -17,11 +17,16 @@ def results_table(results: dict[str, dict]) -> str:
     room = max(12, WIDTH - sum(2 + max(map(len, column)) for column in zip(*cells)))
     lines = []
     for name, figures in zip([""] * height + list(results), cells):
-        *above, last = textwrap.wrap(name, room) or [""]
+        *above, last = textwrap.wrap(shown(name), room) or [""]
         lines += [[part, *[""] * len(columns)] for part in above] + [[last, *figures]]
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines]
     return "\n".join([*text[:height], "-" * len(text[0]), *text[height:]])
+
+
+def shown(name) -> str:
+    """A name as it is, or quoted if it has line breaks, control characters or bytes that are no text."""
+    return str(name) if str(name).isprintable() else repr(str(name))
 
 
 def _format(value) -> str:

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,7 @@ def test_a_model_of_4_channels_gets_alpha_and_gives_it(folder):
     rgba.adapt(random_images(40, 16, 16, 4))
     rgba.save(folder / "run" / "model.keras")
     photo = from_float(random_images(1, 30, 25, 4)[0], "uint8")
+    photo[..., 3] = photo[..., 3].clip(1)  # nothing is hidden
     Image.fromarray(photo).save(folder / "in" / "a.png")
     assert run(folder, "--reference", str(folder / "in")) == 0
     np.testing.assert_array_equal(Image.open(folder / "out" / "a.png"), reconstruct_photo(rgba, photo))
@@ -155,6 +157,28 @@ def test_a_single_photo_leaves_its_file_only(folder, capsys):
     assert run(folder, "--output", str(folder / "new.webp"), inputs=["in/a.png"]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["in", "new.webp", "run"]
     assert "1 photo in" in (printed := capsys.readouterr().out) and printed.endswith(f", to {folder}/new.webp\n")
+
+
+def test_names_are_no_commands_for_the_terminal_and_no_name_ends_the_process(folder, capsys):
+    photo = (folder / "in" / "a.png").read_bytes()
+    for name in (b"M\xfcnchen.png", b"red\x1b[31m\n.png", b"x" * 247 + b".gif"):
+        Path(os.fsdecode(os.fsencode(folder / "in") + b"/" + name)).write_bytes(photo)
+    (folder / "in" / "broken\x1b[2J.png").write_bytes(b"no image")
+    assert run(folder) == 1
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err and "error: broken\\x1b[2J.png: Cannot read" in err
+    assert "M\\udcfcnchen.png" in out and "\\x1b[31m\\n.png" in out.replace("\n", "").replace(" ", "")
+    assert os.path.isfile(os.fsencode(folder / "out") + b"/M\xfcnchen.png")
+    assert (folder / "out" / ("x" * 247 + ".png")).is_file()
+    assert run(folder, "--model", "\x1b[2J.keras") == 2
+    assert capsys.readouterr().err.endswith("Received: \\x1b[2J.keras\n")
+
+
+def test_photos_of_more_megapixels_than_are_wanted_are_refused(folder, capsys):
+    Image.new("L", (2000, 1000)).save(folder / "in" / "large.png")
+    assert run(folder, "--max-megapixels", "1") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: large.png: ") and "at most 1 megapixels. Received: 2000x1000 pixels" in error
 
 
 # Not by `getrusage`, whose maximum a process inherits from the one that began it.

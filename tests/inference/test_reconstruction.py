@@ -37,6 +37,14 @@ def test_noise_beyond_the_range_reaches_the_model_and_the_output_is_clipped():
     np.testing.assert_allclose(reconstruct(model, image), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_output_that_is_not_finite_is_refused(value):
+    model = identity()
+    model.linear.decoder.assign(value * np.eye(3))
+    with pytest.raises(ValueError, match="`model` must give finite pixels"):
+        reconstruct(model, np.ones((20, 20, 3), "uint8"))
+
+
 def test_an_image_of_the_models_size_is_one_call():
     image = random_images(1, 16, 16, 3)
     model = ViTReconstructor(**TINY_VIT)

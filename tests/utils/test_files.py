@@ -1,8 +1,9 @@
 import json
+import os
 
 import pytest
 
-from keras_recon.utils.files import remove_temporaries, replacing, write_json
+from keras_recon.utils.files import remove_temporaries, replacing, to_json, write_json
 
 
 def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
@@ -58,3 +59,19 @@ def test_of_a_folder_with_files_of_others_only_the_own_temporaries_go(tmp_path):
 def test_json(tmp_path):
     write_json(tmp_path / "a" / "b.json", {"psnr": 30.0})
     assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"psnr": 30.0}
+
+
+def test_json_has_no_numbers_that_are_not_finite():
+    text = to_json({"nan": float("nan"), "rows": [1.5, (float("inf"), -float("inf"))], "text": "NaN"})
+    assert json.loads(text, parse_constant=pytest.fail) == {"nan": None, "rows": [1.5, [None, None]], "text": "NaN"}
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".png", "ä" * 125 + ".png", "x." + "y" * 253])
+def test_names_as_long_as_the_file_system_takes(tmp_path, name):
+    path = tmp_path / name
+    with replacing(path) as temporary:
+        temporary.touch()
+    assert path.is_file() and len(os.fsencode(f"{temporary.name}.keras.old")) <= 255
+    temporary.touch()  # of a process that was killed
+    remove_temporaries(tmp_path, of={path})
+    assert [*tmp_path.iterdir()] == [path]

@@ -44,6 +44,16 @@ def test_files_globs_and_streams(folder):
     assert targets(["-"], "out", format="webp") == ["out/stdin.webp"]
 
 
+def test_photos_that_differ_in_their_type_alone_get_names_of_their_own(folder):
+    for name in ("a.gif", "a.png", "a.jpg"):
+        Path("other", name).touch()
+    assert targets(["other"], "out") == ["out/a.gif.png", "out/a.jpg", "out/a.png", "out/b.png"]
+    assert targets(["other"], "out", "-x", "webp")[:3] == ["out/a.gif-x.webp", "out/a.jpg-x.webp", "out/a.png-x.webp"]
+    assert targets(["other"], "out", format="jpg")[:3] == ["out/a.gif.jpg", "out/a.jpg", "out/a.png.jpg"]
+    maps = [job.error_map.name for job in plan(["other"], "out", error_maps=True)]
+    assert maps == ["a.gif-error.png", "a.jpg-error.png", "a.png-error.png", "b-error.png"]
+
+
 def test_what_cannot_be_read_is_no_less_a_job(folder):
     Path("in/circle.png").symlink_to("circle.png")
     Path("in/nowhere.png").symlink_to("gone.png")
