@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from app import settings
-from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, steps_within
+from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, check_held_out, data_of, steps_within
 from app.parser import Parser, fail
 from app.quiet import quiet_start
 from app.settings import RunConfig
@@ -40,7 +40,7 @@ class Plan:
 
     def check(self, folders: dict[str, Path]):
         """Refuse finished runs, by label, that do not fit the settings or each other."""
-        data = None if self.args.eval else self.shared["data"]
+        data = None if self.args.eval else data_of(self.shared)
         check_comparable(folders, self.image_shape, self.shared["degradation"], data)
 
     def presets(self) -> dict:
@@ -161,7 +161,16 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
     args, shared, shape = plan.args, plan.shared, plan.image_shape
     degradation = degradations.get(shared["degradation"])
     try:
-        training, validation = data.load_photos(shared["data"], shared["channels"], shared["data_dir"], "skip")
+        training, validation = data.load_photos(
+            shared["data"],
+            shared["channels"],
+            shared["data_dir"],
+            "skip",
+            shared["val_data"],
+            shared["cache"] or Path(shared["saved_models"], args.name),
+        )
+        if not args.eval:
+            check_held_out(runs, validation)
         validation = data.validation_batches(validation, shape, BATCH, degradation=degradation)
         validation = list(validation.as_numpy_iterator())
         evaluated = _photos(plan) if args.eval else _validation_crops(validation)
@@ -175,9 +184,9 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
         )
     except ValueError as error:
         fail(error)
-    sources = {label: seeds[0].config["data"] for label, seeds in runs.items()}
+    sources = {label: data_of(seeds[0].config) for label, seeds in runs.items()}
     protocol = {
-        "training data": sources if len(set(sources.values())) > 1 else shared["data"],
+        "training data": sources if len(set(sources.values())) > 1 else data_of(shared),
         **({"presets": f"{', '.join(presets)}: trained on other photos, see their cards"} if presets else {}),
         "pca": f"fitted to crops of the training photos of {shared['data']}, to at least as many as the linear path of "
         "any run; patches as large as the largest of the models",

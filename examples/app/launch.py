@@ -107,7 +107,14 @@ def _train(system: System, config: RunConfig, resume: bool, made: list):
         losses.from_string(config.loss)
         degradations.get(config.degradation)
         keras.config.set_dtype_policy(config.precision)
-        photos = data.load_photos(config.data, config.channels, config.data_dir, config.on_bad_image)
+        photos = data.load_photos(
+            config.data,
+            config.channels,
+            config.data_dir,
+            config.on_bad_image,
+            config.val_data,
+            config.cache or run.training,
+        )
         with distributed.scope():
             model = config.build_model()
             if not resume:
@@ -142,7 +149,8 @@ def _announce(model, config, photos, distributed):
     training, validation = photos
     steps = f"{config.epochs} epochs of {config.steps_per_epoch} steps of {config.batch_size} crops"
     print(f"Training {type(model).__name__}, {model.count_params():,} parameters, {steps}")
-    print(f"on {len(training):,} photos of {config.data}; {len(validation):,} are held out for validation.")
+    where = f"of {config.val_data} are" if config.val_data else "are held out"
+    print(f"on {len(training):,} photos of {config.data}; {len(validation):,} {where} for validation.")
     print(f"Everything goes to {config.run.folder}.", end=" ")
     if distributed.shard.all_replicas == 1:
         print(f"It will take about {_duration(estimate_seconds(model, config))}.", end="")

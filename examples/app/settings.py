@@ -18,7 +18,7 @@ with quiet_start():
     from keras_recon.utils.run import Run
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-RESUME_MAY_CHANGE = ("on_bad_image", "on_divergence", "distribute")
+RESUME_MAY_CHANGE = ("cache", "on_bad_image", "on_divergence", "distribute")
 # A run of seconds, of the model as it is asked for.
 SMOKE = {"image_size": "64", "batch_size": 4, "epochs": 2, "steps_per_epoch": 3, "warmup_steps": 1}
 # What a number must be, where a configuration has it.
@@ -34,9 +34,11 @@ class RunConfig(TrainingOptions):
     """What every training can be told; saved as `config.json` beside the run's results."""
 
     data: str = option("sample", "photos to train on: 'sample', 'tfds:NAME' or a folder")
+    val_data: str | None = option(None, "folder of the photos for validation; a part of --data if not given")
     data_dir: str | None = option(None, "folder of TensorFlow Datasets")
     image_size: str = option("64", "height and width of the crops in pixels, as 64 or 64x96")
     channels: int = option(3, "1 (gray), 3 (RGB) or 4 (RGBA)", choices=(1, 3, 4))
+    cache: str | None = option(None, "folder that keeps what is worked out about the photos, for later runs")
     on_bad_image: str = option("skip", "what is done about images that cannot be read", choices=("skip", "error"))
     precision: str = option("float32", "Keras dtype policy", choices=PRECISIONS)
     distribute: str = option(
@@ -98,7 +100,9 @@ def _configuration(config_class, given, smoke, resume, model):
             raise ValueError(f"--resume found no run to go on with. Received: run_name={config.run_name!r}")
         saved = run.config
         if saved.keys() != {f.name for f in dataclasses.fields(config_class)}:
-            raise ValueError(f"--resume must find the settings of a run of this script. Received: {run.folder}")
+            raise ValueError(
+                f"--resume must find the settings of a run of this script and version. Received: {run.folder}"
+            )
         for name, value in given.items():
             if saved[name] != value and name not in RESUME_MAY_CHANGE:
                 raise ValueError(
@@ -150,6 +154,7 @@ def _check(config):
     _require(config, "distribute", lambda text: re.fullmatch(kinds, text), "none, data or model:N")
     source = "'sample', 'tfds:NAME' or a folder of images"
     _require(config, "data", lambda data: re.fullmatch("sample|tfds:.+", data) or Path(data).is_dir(), source)
+    _require(config, "val_data", lambda folder: Path(folder).is_dir(), "a folder of images")
     preset = "the name of a preset, a URI as hf://owner/name, or a folder that is there"
     _require(config, "preset", lambda text: "://" in text or "/" not in text or Path(text).is_dir(), preset)
 

@@ -12,7 +12,7 @@ ERROR_GAIN = 5
 LEAST_WIDTH = 128  # pixels of a column of images: smaller ones are enlarged, or their heading would not fit
 HEADING = 24  # pixels
 # Where a run's files are, on what it runs and what it does about errors is no reason for how good it is.
-NO_HPARAMS = ("run_name", "data_dir", "saved_models", "logs", "distribute", "on_bad_image", "on_divergence")
+NO_HPARAMS = ("run_name", "data_dir", "cache", "saved_models", "logs", "distribute", "on_bad_image", "on_divergence")
 
 
 class RunSummary(keras.callbacks.Callback):

@@ -1,5 +1,8 @@
+import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from pathlib import Path
 from threading import Lock
 
@@ -23,6 +26,7 @@ class Photos(Sequence):
         read: `read(key)` decodes a photo; a `BadImage` tells that it cannot.
         cache_bytes: decoded photos stay in memory up to so many bytes in all; the others are decoded each time.
         on_bad: what `first_good` does about bad photos: "skip" or "error".
+        paths: the file of each key, where they are files.
 
     Attributes:
         bad: why each bad photo that was met is not used, by its key as text.
@@ -36,18 +40,28 @@ class Photos(Sequence):
     """
 
     def __init__(
-        self, keys: Sequence, read: Callable[..., np.ndarray], cache_bytes: int = 2**29, on_bad: str = "error"
+        self,
+        keys: Sequence,
+        read: Callable[..., np.ndarray],
+        cache_bytes: int = 2**29,
+        on_bad: str = "error",
+        paths: dict[str, Path] | None = None,
     ):
         if on_bad not in POLICIES:
             raise ValueError(f"`on_bad` must be one of {POLICIES}. Received: on_bad={on_bad!r}")
         self.keys = keys
         self.read = read
+        self.cache_bytes = cache_bytes
         self.on_bad = on_bad
+        self.paths = paths or {}
+        self._start()
+
+    def _start(self):
         self.bad = {}
         self._good = set()
         self._cache = {}
         self._lock = Lock()
-        self._room = cache_bytes
+        self._room = self.cache_bytes
 
     def __len__(self):
         return len(self.keys)
@@ -61,6 +75,19 @@ class Photos(Sequence):
                     self._room -= photo.nbytes
                     self._cache[index] = photo
         return photo
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the keys."""
+        return hashlib.sha256(os.fsencode("\0".join(map(str, self.keys)))).hexdigest()
+
+    def with_keys(self, keys: Sequence, read: Callable[..., np.ndarray] | None = None) -> "Photos":
+        """Photos of the same kind under other keys: a part of these, or what another `read` makes of them."""
+        photos = copy(self)
+        photos.keys = keys
+        photos.read = read or self.read
+        photos._start()
+        return photos
 
     def first_good(self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
         """`prepare(photo)` of the first photo that can be used; None if there is none.

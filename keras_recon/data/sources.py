@@ -1,10 +1,10 @@
-import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 
 from keras_recon.data.photos import Photos, read_photo
+from keras_recon.data.splits import separate, split, split_folders
 from keras_recon.images.pixels import MODES, to_channels
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
@@ -24,17 +24,27 @@ SAMPLE_TRAIN = (
 SAMPLE_VALIDATION = ("camera", "coffee", "rocket")
 
 
-def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: str = "error") -> tuple[Photos, Photos]:
-    """Training and validation photographs of a source.
+def load_photos(
+    data,
+    channels: int = 3,
+    data_dir: str | None = None,
+    on_bad: str = "error",
+    val_data=None,
+    cache: str | Path | None = None,
+) -> tuple[Photos, Photos]:
+    """Training and validation photographs of a source. No photo of a file, nor a copy of it, is in both.
 
     Args:
         data: `"sample"` (13 photos that ship with scikit-image), `"tfds:NAME"` (TensorFlow Datasets), the path of a
             folder of images, a list of paths, or a pair (train, validation) of lists of paths, of arrays or of lists of
-            arrays, each image (height, width, channels), uint8 or float in [0, 1]. Of a list, one path in ten, chosen
-            by a hash of the file's name, is for validation.
+            arrays, each image (height, width, channels), uint8 or float in [0, 1]. A list of paths, or a folder without
+            folders for training and for validation, is divided by `keras_recon.data.splits.split`.
         channels: 1, 3 or 4; files are converted, arrays must have them.
         data_dir: where TensorFlow Datasets keeps its data; its own default if None.
         on_bad: what is done about files that cannot be used: "skip" or "error", see `Photos`.
+        val_data: folder, or list of paths, of the photos for validation; all of `data` are for training then, of
+            `"sample"` and `"tfds:NAME"` their part for training.
+        cache: folder that keeps what the search for copies worked out, for later calls; None for none.
 
     Example:
 
@@ -42,8 +52,11 @@ def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: st
     >>> len(training), len(validation), training[0].shape
     (10, 3, (512, 512, 3))
     """
+    if val_data is not None:
+        training, validation = (_undivided(part, channels, data_dir, on_bad) for part in (data, val_data))
+        return separate(training, validation, cache)
     if not _is_path(data):
-        return _listed_photos([*data], channels, on_bad)
+        return _listed_photos([*data], channels, on_bad, cache)
     if channels not in MODES:
         raise ValueError(f"`channels` of image files must be one of {list(MODES)}. Received: channels={channels}")
     if data == "sample":
@@ -52,25 +65,25 @@ def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: st
         from keras_recon.data.tfds import load_tfds  # tensorflow-datasets takes a second to import
 
         return load_tfds(str(data).removeprefix("tfds:"), channels, data_dir, on_bad)
-    return load_folder(Path(data), channels, on_bad)
+    return load_folder(Path(data), channels, on_bad, cache)
 
 
-def load_folder(folder: Path, channels: int = 3, on_bad: str = "error") -> tuple[Photos, Photos]:
+def load_folder(
+    folder: Path, channels: int = 3, on_bad: str = "error", cache: str | Path | None = None
+) -> tuple[Photos, Photos]:
     """Training and validation photographs of a folder, searched recursively.
 
-    The split is the folder's own where it has `train/` and `val/`; otherwise one photo in ten, chosen by a hash of its
-    path inside the folder, is for validation, so that adding a file never moves another one.
+    The split is the folder's own where it has folders for training and for validation, see `split_folders`.
     """
-    if not os.path.isdir(folder):  # that of pathlib raises errors for paths that are too long or barred
-        raise ValueError(f"`data` must be 'sample', 'tfds:NAME' or a folder of images. Received: data={str(folder)!r}")
-    rest = (channels, on_bad)
-    if os.path.isdir(folder / "train") and os.path.isdir(folder / "val"):
-        return folder_photos(folder / "train", None, *rest), folder_photos(folder / "val", None, *rest)
-    return folder_photos(folder, False, *rest), folder_photos(folder, True, *rest)
+    _require_folder(folder)
+    parts = split_folders(folder, _walk(folder)[0])
+    if parts:
+        return separate(*(folder_photos(folder / part, channels, on_bad) for part in parts), cache)
+    return split(folder_photos(folder, channels, on_bad), cache)
 
 
-def folder_photos(folder: Path, validation: bool | None = None, channels: int = 3, on_bad: str = "error") -> Photos:
-    """The photographs of a folder, searched recursively: all, or the part for validation or for training.
+def folder_photos(folder: Path, channels: int = 3, on_bad: str = "error") -> Photos:
+    """All photographs of a folder, searched recursively.
 
     Hidden files and folders, whose names start with a dot, are left out. Links to files are followed, those to folders
     are not. A link that leads nowhere is a bad photo, and so is a folder that cannot be searched.
@@ -82,20 +95,32 @@ def folder_photos(folder: Path, validation: bool | None = None, channels: int = 
     >>> keras_recon.data.folder_photos(tmp_path).keys
     ['a.png', 'deep/b.jpg']
     """
-    folder = Path(folder)
+    _require_folder(folder)
     names, barred = _walk(folder)
-    part = {None: "", True: " for validation", False: " for training"}[validation]
-    if validation is not None:
-        names = [name for name in names if _is_validation(name) == validation]
     if not names:
-        raise ValueError(
-            f"Found no image{part} in {folder}; expected some of {sorted(EXTENSIONS)}"
-            + (", or the subfolders train/ and val/" if part else "")
-        )
-    photos = Photos(names, lambda name: read_photo(folder / name, channels), on_bad=on_bad)
+        raise ValueError(f"Found no image in {folder}; expected some of {sorted(EXTENSIONS)}")
+    photos = _file_photos({name: Path(folder, name) for name in names}, channels, on_bad)
     for name, reason in barred.items():
         photos.reject(name, reason)
     return photos
+
+
+def _require_folder(folder):
+    if not os.path.isdir(folder):  # that of pathlib raises errors for paths that are too long or barred
+        raise ValueError(f"`data` must be 'sample', 'tfds:NAME' or a folder of images. Received: data={str(folder)!r}")
+
+
+def _file_photos(paths: dict[str, Path], channels: int, on_bad: str) -> Photos:
+    return Photos([*paths], lambda name: read_photo(paths[name], channels), on_bad=on_bad, paths=paths)
+
+
+def _undivided(data, channels: int, data_dir: str | None, on_bad: str) -> Photos:
+    """All photographs of a folder or a list of paths, the part for training of another source."""
+    if not _is_path(data):
+        return _file_photos({str(path): Path(path) for path in data}, channels, on_bad)
+    if data == "sample" or str(data).startswith("tfds:"):
+        return load_photos(data, channels, data_dir, on_bad)[0]
+    return folder_photos(Path(data), channels, on_bad)
 
 
 def _walk(folder: Path) -> tuple[list[str], dict[str, str]]:
@@ -118,10 +143,6 @@ def _walk(folder: Path) -> tuple[list[str], dict[str, str]]:
     return sorted(names), barred
 
 
-def _is_validation(name: str) -> bool:
-    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:4], "big") % 10 == 0
-
-
 def _sample_photos(names: tuple[str, ...], channels: int) -> Photos:
     import skimage.data
 
@@ -132,26 +153,25 @@ def _sample_photos(names: tuple[str, ...], channels: int) -> Photos:
     return Photos(names, read)
 
 
-def _listed_photos(data: list, channels: int, on_bad: str) -> tuple[Photos, Photos]:
+def _listed_photos(data: list, channels: int, on_bad: str, cache) -> tuple[Photos, Photos]:
     """Of a list of paths, or of a pair of lists of paths or of images."""
-    if all(map(_is_path, data)):
-        data = [[path for path in data if _is_validation(Path(path).name) == part] for part in (False, True)]
+    if data and all(map(_is_path, data)):
+        photos = _undivided(data, channels, None, on_bad)
+        return split(photos, cache, names=[Path(path).name for path in photos.keys])
     if len(data) != 2:
         raise ValueError(
             "`data` must be a list of paths, or a pair (train, validation) of lists of paths or images. "
-            f"Received: {len(data)} of type {type(data[0]).__name__}"
+            f"Received: {len(data)}" + (f" of type {type(data[0]).__name__}" if data else "")
         )
     if not all(map(len, data)):
         raise ValueError(
-            "`data` must have images for training and for validation; of a list of paths one in ten, chosen by a hash "
-            f"of the file's name, is for validation. Received: {len(data[0])} and {len(data[1])}"
+            f"`data` must have images for training and for validation. Received: {len(data[0])} and {len(data[1])}"
         )
-    return tuple(
-        Photos([*map(str, part)], lambda path: read_photo(path, channels), on_bad=on_bad)
-        if _is_path(part[0])
-        else _array_photos(part, channels)
+    parts = [
+        _undivided(part, channels, None, on_bad) if _is_path(part[0]) else _array_photos(part, channels)
         for part in data
-    )
+    ]
+    return separate(*parts, cache)
 
 
 def _is_path(data) -> bool:

@@ -75,7 +75,7 @@ def finish_run(
     quality = {name: value for name, value in scores.items() if name != "border ratio"}
     of_pca = {name: results["pca"][name] for name in quality if "pca" in results}
     log_final(run.log_dir, quality, of_pca, options.epochs)
-    run.finish(results, _protocol(model, run, options, count, bad))
+    run.finish(results, _protocol(model, run, options, validation, count, bad))
     return results
 
 
@@ -111,10 +111,11 @@ def _pictures(model, pca, validation, degraded, clean, degradation) -> tuple[dic
     return whole, crops
 
 
-def _protocol(model, run, options, crops, bad) -> dict:
+def _protocol(model, run, options, validation, crops, bad) -> dict:
     return {
         "data": run.config.get("data", "as given"),
         **({"bad images": bad} if bad else {}),
+        "validation photos": f"{len(validation)}, hash of their names {validation.fingerprint}",
         "crops": f"{crops} validation crops of {model.image_shape}, on a fixed grid",
         "degradation": str(options.degradation or "none"),
         "pixels": "float in [0, 1], outputs clipped, not quantised",
