@@ -29,7 +29,9 @@ VALUES_PER_WEIGHT = 5
 def main(argv: list[str] | None = None) -> int:
     """Print the report; 1 if something is wrong, else 0."""
     parser = argparse.ArgumentParser(prog="python -m keras_recon.doctor", description=__doc__)
-    parser.add_argument("--data", help="'sample', 'tfds:NAME' or a folder of images")
+    parser.add_argument("--data", help="'sample', 'tfds:NAME', a folder of images or a CSV file of pairs")
+    parser.add_argument("--target", help="folder of the clean photos under the names of those in --data")
+    parser.add_argument("--val-target", help="folder of the clean photos of --val-data")
     parser.add_argument("--val-data", help="folder of the photos for validation; a part of --data if not given")
     parser.add_argument(
         "--model", type=Path, help="a .keras file or a preset (default: a new ViT micro for crops of 64x64)"
@@ -83,8 +85,11 @@ def check_data(args: argparse.Namespace, model: Reconstructor) -> int:
     from keras_recon import data
 
     batch_size = args.batch_size
-    parts = data.load_photos(args.data, model.image_shape[-1], on_bad="skip", val_data=args.val_data)
-    say("photos", f"{len(parts[0]):,} for training, {len(parts[1]):,} for validation")
+    sources = {"val_data": args.val_data, "target": args.target, "val_target": args.val_target}
+    parts = data.load_photos(args.data, model.image_shape[-1], on_bad="skip", **sources)
+    parts = [photos.for_upscale(model.upscale) for photos in parts]
+    kind = f"pairs, targets {parts[0].factors[1]} times the size" if parts[0].factors[1:] else ""
+    say("photos", f"{len(parts[0]):,} for training, {len(parts[1]):,} for validation{kind and ': ' + kind}")
     shapes, bad = [], {}
     for photos in parts:
         bad |= photos.bad

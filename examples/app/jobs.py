@@ -22,7 +22,9 @@ SCRIPTS = {
 # Settings that are the same for all: those that the comparison can be told, and those that it works out.
 SHARED = (
     "data",
+    "target",
     "val_data",
+    "val_target",
     "data_dir",
     "image_size",
     "channels",
@@ -34,7 +36,7 @@ SHARED = (
     "saved_models",
     "logs",
 )
-DATA = ("data", "val_data")  # of these, what says which photos
+DATA = ("data", "target", "val_data", "val_target")  # of these, what says which photos
 RESERVED = (*SHARED, "epochs", "steps_per_epoch", "seed", "run_name", "resume")
 CALIBRATION = {"epochs": 2, "steps_per_epoch": 150}  # as many steps as it takes for XLA, see keras_recon.training
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import ImageOps
 
 from keras_recon.images.files import BadImage, open_image, shown
-from keras_recon.images.pixels import to_channels
+from keras_recon.images.pixels import to_channels, to_float
+from keras_recon.images.resize import resize_bicubic
 
 MAX_BAD_SHARE = 0.5
 REPRESENTATIVE = 1000  # so many photos tell of any number
@@ -81,6 +82,29 @@ class Photos(Sequence):
         """A hash of the keys."""
         return hashlib.sha256(os.fsencode("\0".join(map(str, self.keys)))).hexdigest()
 
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """How many times as high and wide as the first each of a photo's `parts` is."""
+        return (1,)
+
+    def parts(self, photo: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The clean photo; where there is a degraded one, that before it."""
+        return (photo,)
+
+    def resize(self, photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """A photo as float, resized (bicubic) to `size` (height, width)."""
+        return resized(photo, size)
+
+    def for_upscale(self, upscale: int) -> "Photos":
+        """The photos for a model that enlarges so many times; a ValueError where they are none."""
+        if upscale > 1:
+            received = f"targets of {self.factors[1]} times" if self.factors[1:] else "photos alone"
+            raise ValueError(
+                f"A model that enlarges {upscale} times must have pairs of photos, the targets {upscale} times as high "
+                f"and wide. Received: {received}"
+            )
+        return self
+
     def with_keys(self, keys: Sequence, read: Callable[..., np.ndarray] | None = None) -> "Photos":
         """Photos of the same kind under other keys: a part of these, or what another `read` makes of them."""
         photos = copy(self)
@@ -124,6 +148,11 @@ class Photos(Sequence):
                 f"{len(self.bad)} of {tried} photos that were tried, {len(self)} in all, cannot be used, which is more "
                 f"than {MAX_BAD_SHARE:.0%}, such as {shown(name)}: {reason}"
             )
+
+
+def resized(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A photo as float32 in [0, 1], resized (bicubic) to `size` (height, width)."""
+    return np.clip(resize_bicubic(to_float(photo), size), 0.0, 1.0)
 
 
 def read_photo(path: str | Path, channels: int) -> np.ndarray:

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_recon.data.files import EXTENSIONS, walk
+from keras_recon.data.pair_files import alike, find_pairs, is_paired, pair_folders, paired_photos
 from keras_recon.data.photos import Photos, read_photo
 from keras_recon.data.splits import separate, split, split_folders
 from keras_recon.images.pixels import MODES, to_channels
 
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 # The photographs that ship with scikit-image (drawings, text, masks, micrographs and the second stereo view left out).
 SAMPLE_TRAIN = (
     "astronaut",
@@ -30,20 +31,28 @@ def load_photos(
     data_dir: str | None = None,
     on_bad: str = "error",
     val_data=None,
+    target: str | Path | None = None,
+    val_target: str | Path | None = None,
     cache: str | Path | None = None,
 ) -> tuple[Photos, Photos]:
     """Training and validation photographs of a source. No photo of a file, nor a copy of it, is in both.
 
     Args:
         data: `"sample"` (13 photos that ship with scikit-image), `"tfds:NAME"` (TensorFlow Datasets), the path of a
-            folder of images, a list of paths, or a pair (train, validation) of lists of paths, of arrays or of lists of
-            arrays, each image (height, width, channels), uint8 or float in [0, 1]. A list of paths, or a folder without
-            folders for training and for validation, is divided by `keras_recon.data.splits.split`.
+            folder of images or of a CSV file of pairs, a list of paths, or a pair (train, validation) of lists of
+            paths, of arrays or of lists of arrays, each image (height, width, channels), uint8 or float in [0, 1]. A
+            list of paths, a CSV file, or a folder without folders for training and for validation, is divided by
+            `keras_recon.data.splits.split`.
         channels: 1, 3 or 4; files are converted, arrays must have them.
         data_dir: where TensorFlow Datasets keeps its data; its own default if None.
         on_bad: what is done about files that cannot be used: "skip" or "error", see `Photos`.
-        val_data: folder, or list of paths, of the photos for validation; all of `data` are for training then, of
-            `"sample"` and `"tfds:NAME"` their part for training.
+        val_data: folder, CSV file or list of paths of the photos for validation; all of `data` are for training then,
+            of `"sample"` and `"tfds:NAME"` their part for training.
+        target: folder of the clean photos, where those in the folder `data` are degraded: pairs, which have the same
+            path inside but for its suffix. A folder that has the folders `input` and `target` needs none, nor does a
+            CSV file of two columns, degraded and clean. Clean photos may be f times as high and wide, see
+            `PairedPhotos`.
+        val_target: the same for `val_data`.
         cache: folder that keeps what the search for copies worked out, for later calls; None for none.
 
     Example:
@@ -52,9 +61,13 @@ def load_photos(
     >>> len(training), len(validation), training[0].shape
     (10, 3, (512, 512, 3))
     """
+    if val_target is not None and val_data is None:
+        raise ValueError(f"`val_target` must come with `val_data`. Received: val_target={str(val_target)!r}")
     if val_data is not None:
-        training, validation = (_undivided(part, channels, data_dir, on_bad) for part in (data, val_data))
-        return separate(training, validation, cache)
+        parts = ((data, target), (val_data, val_target))
+        return separate(*alike(all_photos(*part, channels, data_dir, on_bad) for part in parts), cache)
+    if is_paired(data, target) and not (_is_path(data) and os.path.isdir(data)):
+        return split(all_photos(data, target, channels, data_dir, on_bad), cache)
     if not _is_path(data):
         return _listed_photos([*data], channels, on_bad, cache)
     if channels not in MODES:
@@ -65,21 +78,23 @@ def load_photos(
         from keras_recon.data.tfds import load_tfds  # tensorflow-datasets takes a second to import
 
         return load_tfds(str(data).removeprefix("tfds:"), channels, data_dir, on_bad)
-    return load_folder(Path(data), channels, on_bad, cache)
+    return load_folder(Path(data), target, channels, on_bad, cache)
 
 
-def load_folder(
-    folder: Path, channels: int = 3, on_bad: str = "error", cache: str | Path | None = None
-) -> tuple[Photos, Photos]:
-    """Training and validation photographs of a folder, searched recursively.
+def load_folder(folder: Path, target, channels: int, on_bad: str, cache) -> tuple[Photos, Photos]:
+    """Training and validation photographs of a folder, or pairs of folders, searched recursively.
 
     The split is the folder's own where it has folders for training and for validation, see `split_folders`.
     """
     _require_folder(folder)
-    parts = split_folders(folder, _walk(folder)[0])
-    if parts:
-        return separate(*(folder_photos(folder / part, channels, on_bad) for part in parts), cache)
-    return split(folder_photos(folder, channels, on_bad), cache)
+    folders = pair_folders(folder, target) or (folder, None)
+    clean = folders[1] or folder
+    _require_folder(clean)
+    names = split_folders(clean, walk(clean)[0])
+    if not names:
+        return split(all_photos(*folders, channels, None, on_bad), cache)
+    parts = ([path and path / name for path in folders] for name in names)
+    return separate(*alike(all_photos(*part, channels, None, on_bad) for part in parts), cache)
 
 
 def folder_photos(folder: Path, channels: int = 3, on_bad: str = "error") -> Photos:
@@ -96,7 +111,7 @@ def folder_photos(folder: Path, channels: int = 3, on_bad: str = "error") -> Pho
     ['a.png', 'deep/b.jpg']
     """
     _require_folder(folder)
-    names, barred = _walk(folder)
+    names, barred = walk(folder)
     if not names:
         raise ValueError(f"Found no image in {folder}; expected some of {sorted(EXTENSIONS)}")
     photos = _file_photos({name: Path(folder, name) for name in names}, channels, on_bad)
@@ -114,33 +129,19 @@ def _file_photos(paths: dict[str, Path], channels: int, on_bad: str) -> Photos:
     return Photos([*paths], lambda name: read_photo(paths[name], channels), on_bad=on_bad, paths=paths)
 
 
-def _undivided(data, channels: int, data_dir: str | None, on_bad: str) -> Photos:
-    """All photographs of a folder or a list of paths, the part for training of another source."""
+def all_photos(data, target=None, channels: int = 3, data_dir: str | None = None, on_bad: str = "error") -> Photos:
+    """All photographs, or pairs, of a folder, a CSV file or a list of paths; the part for training of other sources.
+
+    Args:
+        data, target, channels, data_dir, on_bad: see `load_photos`.
+    """
+    if pairs := find_pairs(data, target):
+        return paired_photos(pairs, channels, on_bad)
     if not _is_path(data):
         return _file_photos({str(path): Path(path) for path in data}, channels, on_bad)
     if data == "sample" or str(data).startswith("tfds:"):
         return load_photos(data, channels, data_dir, on_bad)[0]
     return folder_photos(Path(data), channels, on_bad)
-
-
-def _walk(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """The image files below a folder, sorted, and what cannot be searched or read there, with the reason."""
-    names, barred = [], {}
-
-    def bar(error):
-        barred[os.path.relpath(error.filename, folder)] = error.strerror
-
-    for root, folders, files in os.walk(folder, onerror=bar):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for file in files:
-            if not file.startswith(".") and Path(file).suffix.lower() in EXTENSIONS:
-                path = os.path.join(root, file)
-                name = os.path.relpath(path, folder)
-                if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe would wait for its writer
-                    barred[name] = "is no regular file"
-                else:
-                    names.append(name)
-    return sorted(names), barred
 
 
 def _sample_photos(names: tuple[str, ...], channels: int) -> Photos:
@@ -156,7 +157,7 @@ def _sample_photos(names: tuple[str, ...], channels: int) -> Photos:
 def _listed_photos(data: list, channels: int, on_bad: str, cache) -> tuple[Photos, Photos]:
     """Of a list of paths, or of a pair of lists of paths or of images."""
     if data and all(map(_is_path, data)):
-        photos = _undivided(data, channels, None, on_bad)
+        photos = all_photos(data, None, channels, None, on_bad)
         return split(photos, cache, names=[Path(path).name for path in photos.keys])
     if len(data) != 2:
         raise ValueError(
@@ -168,7 +169,7 @@ def _listed_photos(data: list, channels: int, on_bad: str, cache) -> tuple[Photo
             f"`data` must have images for training and for validation. Received: {len(data[0])} and {len(data[1])}"
         )
     parts = [
-        _undivided(part, channels, None, on_bad) if _is_path(part[0]) else _array_photos(part, channels)
+        all_photos(part, None, channels, None, on_bad) if _is_path(part[0]) else _array_photos(part, channels)
         for part in data
     ]
     return separate(*parts, cache)
