@@ -11,12 +11,11 @@ import math
 import signal
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 from app import settings
-from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, steps_within
-from app.parser import Parser, fail, printable
+from app.evaluated import crops, photos_of, validation_crops
+from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, check_held_out, data_of, steps_within
+from app.parser import Parser, fail
 from app.quiet import quiet_start
 from app.settings import RunConfig
 
@@ -40,7 +39,7 @@ class Plan:
 
     def check(self, folders: dict[str, Path]):
         """Refuse finished runs, by label, that do not fit the settings or each other."""
-        data = None if self.args.eval else self.shared["data"]
+        data = None if self.args.eval else data_of(self.shared)
         check_comparable(folders, self.image_shape, self.shared["degradation"], data)
 
     def presets(self) -> dict:
@@ -90,7 +89,8 @@ def parse(argv: list[str] | None) -> tuple[Plan, list[Job]]:
     budget.add_argument("--steps", type=int, help="training steps of a run")
     budget.add_argument("--minutes", type=float, help="training time of a run; a short run before tells the steps")
     add("--seeds", type=int, nargs="+", default=[0], help="a run of each training script for each (default: 0)")
-    add("--eval", type=Path, help="folder of photos to evaluate on; the validation crops if not given")
+    add("--eval", type=Path, help="folder or CSV file of photos to evaluate on; the validation crops if not given")
+    add("--eval-target", type=Path, help="folder of the clean photos of --eval, for runs on pairs")
     add("--stride", type=int, default=128, help="pixels between the crops of --eval (default: %(default)s)")
     add("--name", default="comparison", help="name of the results' folders (default: %(default)s)")
     group = parser.add_argument_group("settings of every run", "What is not given is as in the first SPEC's folder.")
@@ -112,7 +112,7 @@ def _plan(args):
     for name in ("steps", "minutes", "epochs", "stride"):
         if getattr(args, name) is not None and getattr(args, name) <= 0:
             raise ValueError(f"--{name} must be above 0. Received: {getattr(args, name)}")
-    if args.eval and not args.eval.is_dir():
+    if args.eval and not args.eval.exists():
         raise ValueError(f"--eval must be a folder of photos. Received: {args.eval}")
     finished = {spec.label: spec.folder for spec in specs if spec.folder}
     defaults = dataclasses.asdict(RunConfig())
@@ -161,27 +161,47 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
     args, shared, shape = plan.args, plan.shared, plan.image_shape
     degradation = degradations.get(shared["degradation"])
     try:
-        training, validation = data.load_photos(shared["data"], shared["channels"], shared["data_dir"], "skip")
+        training, validation = data.load_photos(
+            shared["data"],
+            shared["channels"],
+            shared["data_dir"],
+            "skip",
+            shared["val_data"],
+            shared["target"],
+            shared["val_target"],
+            shared["cache"] or Path(shared["saved_models"], args.name),
+        )
+        training, validation = (photos.for_upscale(1) for photos in (training, validation))
+        paired = len(validation.factors) > 1
+        if not args.eval:
+            check_held_out(runs, validation)
         validation = data.validation_batches(validation, shape, BATCH, degradation=degradation)
         validation = list(validation.as_numpy_iterator())
-        evaluated = _photos(plan) if args.eval else _validation_crops(validation)
+        evaluated = photos_of(args, shape, paired) if args.eval else validation_crops(validation)
     except (ValueError, RuntimeError) as error:
         fail(error)
-    print(f"\nComparing on {_crops(evaluated.images)} ...", flush=True)
+    print(f"\nComparing on {crops(evaluated.images)} ...", flush=True)
     fitting = _fitting_batches(plan, training, runs)
     try:
         measured = comparison.compare(
-            runs, evaluated.images, evaluated.groups, fitting, validation, degradation, presets
+            runs,
+            evaluated.images,
+            evaluated.groups,
+            fitting,
+            validation,
+            degradation,
+            presets,
+            evaluated.inputs if paired else None,
         )
     except ValueError as error:
         fail(error)
-    sources = {label: seeds[0].config["data"] for label, seeds in runs.items()}
+    sources = {label: data_of(seeds[0].config) for label, seeds in runs.items()}
     protocol = {
-        "training data": sources if len(set(sources.values())) > 1 else shared["data"],
+        "training data": sources if len(set(sources.values())) > 1 else data_of(shared),
         **({"presets": f"{', '.join(presets)}: trained on other photos, see their cards"} if presets else {}),
         "pca": f"fitted to crops of the training photos of {shared['data']}, to at least as many as the linear path of "
         "any run; patches as large as the largest of the models",
-        "degradation": shared["degradation"] or "none",
+        "degradation": "as in the pairs" if paired else shared["degradation"] or "none",
         "intervals": f"over {evaluated.unit}, which are drawn with replacement",
         "budget of a training": f"{args.minutes:g} minutes" if args.minutes else "the steps of the rows",
         "seeds": {label: [run.config["seed"] for run in of_label] for label, of_label in runs.items()},
@@ -192,41 +212,6 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
     for path in sorted(folder.glob("[!.]*.*")):
         print(path)
     print(f"tensorboard --logdir {shared['logs']}")
-
-
-class Evaluated(NamedTuple):
-    """Images to evaluate on, the number of the photo of each, what they are in words, and what their groups are."""
-
-    images: np.ndarray
-    groups: np.ndarray
-    crops: str
-    unit: str
-
-
-def _photos(plan):
-    """The crops of --eval."""
-    from keras_recon import data
-
-    args, shape = plan.args, plan.image_shape
-    photos = data.folder_photos(args.eval, channels=shape[2], on_bad="skip")
-    grids = list(data.photo_grids(photos, shape[:2], args.stride))
-    if photos.bad:
-        bad = printable(", ".join(photos.bad))
-        print(f"warning: {len(photos.bad)} photos could not be used: {bad}", file=sys.stderr)
-    images, groups = np.concatenate(grids), np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
-    source = f"{len(grids)} photos in {args.eval}, every {args.stride} pixels"
-    return Evaluated(images, groups, f"{_crops(images)} of {source}", "photos")
-
-
-def _validation_crops(validation):
-    """The crops of the validation batches."""
-    images = np.concatenate([clean for _, clean in validation])
-    source = "the validation photos, by which the weights of the best epoch were chosen"
-    return Evaluated(images, np.arange(len(images)), f"{_crops(images)} of {source}", "crops")
-
-
-def _crops(images):
-    return f"{len(images)} crops of {images.shape[1]}x{images.shape[2]} pixels"
 
 
 def _fitting_batches(plan, training, runs):

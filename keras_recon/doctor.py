@@ -29,7 +29,10 @@ VALUES_PER_WEIGHT = 5
 def main(argv: list[str] | None = None) -> int:
     """Print the report; 1 if something is wrong, else 0."""
     parser = argparse.ArgumentParser(prog="python -m keras_recon.doctor", description=__doc__)
-    parser.add_argument("--data", help="'sample', 'tfds:NAME' or a folder of images")
+    parser.add_argument("--data", help="'sample', 'tfds:NAME', a folder of images or a CSV file of pairs")
+    parser.add_argument("--target", help="folder of the clean photos under the names of those in --data")
+    parser.add_argument("--val-target", help="folder of the clean photos of --val-data")
+    parser.add_argument("--val-data", help="folder of the photos for validation; a part of --data if not given")
     parser.add_argument(
         "--model", type=Path, help="a .keras file or a preset (default: a new ViT micro for crops of 64x64)"
     )
@@ -44,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         model = load_model(args.model) if args.model else ViTReconstructor((64, 64, args.channels))
         check_size(model)
         describe_model(model, args.batch_size)
-        wrong = check_data(args.data, model, args.batch_size) if args.data else 0
+        wrong = check_data(args, model) if args.data else 0
     except (ValueError, RuntimeError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -77,12 +80,16 @@ def describe_model(model: Reconstructor, batch_size: int):
     say("memory", f"{text}; activations come on top")
 
 
-def check_data(source: str, model: Reconstructor, batch_size: int) -> int:
+def check_data(args: argparse.Namespace, model: Reconstructor) -> int:
     """Look at the photos, measure loader and model; the number of bad ones."""
     from keras_recon import data
 
-    parts = data.load_photos(source, model.image_shape[-1], on_bad="skip")
-    say("photos", f"{len(parts[0]):,} for training, {len(parts[1]):,} for validation")
+    batch_size = args.batch_size
+    sources = {"val_data": args.val_data, "target": args.target, "val_target": args.val_target}
+    parts = data.load_photos(args.data, model.image_shape[-1], on_bad="skip", **sources)
+    parts = [photos.for_upscale(model.upscale) for photos in parts]
+    kind = f"pairs, targets {parts[0].factors[1]} times the size" if parts[0].factors[1:] else ""
+    say("photos", f"{len(parts[0]):,} for training, {len(parts[1]):,} for validation{kind and ': ' + kind}")
     shapes, bad = [], {}
     for photos in parts:
         bad |= photos.bad
@@ -95,7 +102,7 @@ def check_data(source: str, model: Reconstructor, batch_size: int) -> int:
         heights, widths = zip(*(shape[:2] for shape in shapes))
         sizes = f"{min(heights)} to {max(heights)} high, {min(widths)} to {max(widths)} wide"
         say("sizes", f"{sizes}, median {statistics.median(heights):g}x{statistics.median(widths):g}")
-        modes = collections.Counter(mode(source, key) for key in parts[0].keys[:SAMPLE])
+        modes = collections.Counter(mode(parts[0], key) for key in parts[0].keys[:SAMPLE])
         say("channels", ", ".join(f"{count} {name}" for name, count in modes.items()))
         small = sum(h < model.image_shape[0] or w < model.image_shape[1] for h, w in zip(heights, widths))
         say("small", f"{small} of {len(shapes)} are smaller than the crops of {model.image_shape[:2]}, and enlarged")
@@ -111,15 +118,13 @@ def check_data(source: str, model: Reconstructor, batch_size: int) -> int:
     return len(bad)
 
 
-def mode(source: str, key) -> str:
+def mode(photos, key) -> str:
     """Pillow's word for the colours of a training photo that is a file."""
-    for path in (Path(source, str(key)), Path(source, "train", str(key))):
-        try:
-            with Image.open(path) as image:
-                return image.mode
-        except OSError:
-            continue
-    return "other"
+    try:
+        with Image.open(photos.paths[key]) as image:
+            return image.mode
+    except (KeyError, OSError):
+        return "other"
 
 
 def steps(model: Reconstructor, batch) -> Iterator:

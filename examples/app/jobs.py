@@ -22,6 +22,9 @@ SCRIPTS = {
 # Settings that are the same for all: those that the comparison can be told, and those that it works out.
 SHARED = (
     "data",
+    "target",
+    "val_data",
+    "val_target",
     "data_dir",
     "image_size",
     "channels",
@@ -29,9 +32,11 @@ SHARED = (
     "degradation",
     "loss",
     "precision",
+    "cache",
     "saved_models",
     "logs",
 )
+DATA = ("data", "target", "val_data", "val_target")  # of these, what says which photos
 RESERVED = (*SHARED, "epochs", "steps_per_epoch", "seed", "run_name", "resume")
 CALIBRATION = {"epochs": 2, "steps_per_epoch": 150}  # as many steps as it takes for XLA, see keras_recon.training
 
@@ -138,7 +143,7 @@ def check_comparable(
 ):
     """Refuse finished runs of other image shapes or degradations, or of different numbers of latent values.
 
-    And of other training data, unless `data` is None.
+    And of other photos, see `data_of`, unless `data` is None.
     """
     facts = {}
     for label, folder in folders.items():
@@ -148,7 +153,7 @@ def check_comparable(
             raise ValueError(f"all runs must see whole images, not masked ones. Received: the masked run {label}")
         shape = RunConfig(image_size=config["image_size"], channels=config["channels"]).image_shape
         degraded = f"degradation {config.get('degradation')}"  # older runs have no such setting
-        facts[label] = (shape, degraded, *([config["data"]] if data else []), run.results["model"]["latent values"])
+        facts[label] = (shape, degraded, *([data_of(config)] if data else []), run.results["model"]["latent values"])
     wanted = (image_shape, f"degradation {degradation}", *([data] if data else []))
     if len({wanted, *(fact[:-1] for fact in facts.values())}) > 1 or len(set(facts.values())) > 1:
         received = "; ".join(f"{label} {', '.join(map(str, fact))}" for label, fact in facts.items())
@@ -157,3 +162,19 @@ def check_comparable(
             f"all runs must have {of_data}the image shape {image_shape}, the degradation {degradation} and one number "
             f"of latent values. Received: {received}"
         )
+
+
+def data_of(config: dict) -> str:
+    """What a run's photos are, as text."""
+    return ", ".join(config[name] for name in DATA if config.get(name))  # older runs lack newer settings
+
+
+def check_held_out(runs: dict[str, list[Run]], validation):
+    """Refuse finished runs, by label, that were validated on other photos: they may have been trained on these."""
+    for run in (run for seeds in runs.values() for run in seeds):
+        known = run.protocol.get("validation photos", "")
+        if validation.paths and validation.fingerprint not in known:
+            raise ValueError(
+                f"the run {run.folder} held out other photos of {run.config['data']}, or an older version divided "
+                "them: compare on photos of their own, by --eval"
+            )

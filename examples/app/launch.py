@@ -20,7 +20,7 @@ with quiet_start():
     import keras
     import tensorflow as tf
 
-    from keras_recon import data, degradations, losses
+    from keras_recon import data, degradations, load_model, losses
     from keras_recon.callbacks import Diverged, Interrupted
     from keras_recon.training import distribution
     from keras_recon.training.estimate import estimate_seconds
@@ -107,14 +107,24 @@ def _train(system: System, config: RunConfig, resume: bool, made: list):
         losses.from_string(config.loss)
         degradations.get(config.degradation)
         keras.config.set_dtype_policy(config.precision)
-        photos = data.load_photos(config.data, config.channels, config.data_dir, config.on_bad_image)
+        photos = data.load_photos(
+            config.data,
+            config.channels,
+            config.data_dir,
+            config.on_bad_image,
+            config.val_data,
+            config.target,
+            config.val_target,
+            config.cache or run.training,
+        )
         with distributed.scope():
-            model = config.build_model()
+            model = _initial(system, config) if config.init else config.build_model()
+            photos = [part.for_upscale(model.upscale) for part in photos]
             if not resume:
                 run.begin(dataclasses.asdict(config))
             if is_chief():
                 _announce(model, config, photos, distributed)
-            train(model, *photos, run, config, distributed)
+            train(model, *photos, run, dataclasses.replace(config, fit_linear_path=not config.init), distributed)
         if not is_chief():
             return None, None
         if config.distribute != "none":
@@ -137,12 +147,27 @@ def _train(system: System, config: RunConfig, resume: bool, made: list):
         _end(FAILED, text)
 
 
+def _initial(system, config):
+    """The model that the training starts from, for the size of its crops."""
+    model = load_model(config.init)
+    if not isinstance(model, system.model):
+        raise ValueError(
+            f"--init must be a {system.model.__name__} for {system.script}. Received: {config.init}, a "
+            f"{type(model).__name__}"
+        )
+    if config.image_shape != model.image_shape:
+        model = model.for_image_shape(config.image_shape)
+    return model if model.dtype_policy.name == config.precision else model.clone(dtype=config.precision)
+
+
 def _announce(model, config, photos, distributed):
     """What is trained, on what, where it goes and how long it will take."""
     training, validation = photos
     steps = f"{config.epochs} epochs of {config.steps_per_epoch} steps of {config.batch_size} crops"
     print(f"Training {type(model).__name__}, {model.count_params():,} parameters, {steps}")
-    print(f"on {len(training):,} photos of {config.data}; {len(validation):,} are held out for validation.")
+    where = f"of {config.val_data} are" if config.val_data else "are held out"
+    kind = f"pairs of {config.data} and {config.target}" if config.target else f"photos of {config.data}"
+    print(f"on {len(training):,} {kind}; {len(validation):,} {where} for validation.")
     print(f"Everything goes to {config.run.folder}.", end=" ")
     if distributed.shard.all_replicas == 1:
         print(f"It will take about {_duration(estimate_seconds(model, config))}.", end="")

@@ -62,7 +62,7 @@ def plan(
                 target=None if output == STREAM else Path(output) if single else Path(output, f"{stem}{kind}"),
                 folder=None if single else Path(output),
                 error_map=Path(output, f"{of_map}-error.png") if error_maps else None,
-                reference=reference and Path(reference, name),
+                reference=reference and _reference(Path(reference, name)),
             )
         )
     # Not by Path.resolve, which raises errors for links that lead in a circle.
@@ -79,6 +79,12 @@ def plan(
 
 def _written_as(suffix):
     return suffix if suffix.lower() in WRITABLE else ".png"
+
+
+def _reference(path):
+    """A file of that name, else one of that name with another suffix."""
+    others = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+    return path if path.exists() else next((p for p in others if p.suffix.lower() in READABLE), path)
 
 
 def _find(text, output):

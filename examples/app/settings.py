@@ -14,11 +14,12 @@ from app.parser import Parser
 from app.quiet import quiet_start
 
 with quiet_start():
+    from keras_recon.data.pair_files import is_paired
     from keras_recon.training.options import TrainingOptions, option
     from keras_recon.utils.run import Run
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-RESUME_MAY_CHANGE = ("on_bad_image", "on_divergence", "distribute")
+RESUME_MAY_CHANGE = ("cache", "on_bad_image", "on_divergence", "distribute")
 # A run of seconds, of the model as it is asked for.
 SMOKE = {"image_size": "64", "batch_size": 4, "epochs": 2, "steps_per_epoch": 3, "warmup_steps": 1}
 # What a number must be, where a configuration has it.
@@ -33,11 +34,21 @@ LIMITS = (
 class RunConfig(TrainingOptions):
     """What every training can be told; saved as `config.json` beside the run's results."""
 
-    data: str = option("sample", "photos to train on: 'sample', 'tfds:NAME' or a folder")
+    data: str = option("sample", "photos to train on: 'sample', 'tfds:NAME', a folder, or a CSV file of pairs")
+    target: str | None = option(
+        None, "folder of the clean photos under the names of those in --data, the degraded ones"
+    )
+    val_data: str | None = option(None, "folder of the photos for validation; a part of --data if not given")
+    val_target: str | None = option(None, "folder of the clean photos of --val-data")
     data_dir: str | None = option(None, "folder of TensorFlow Datasets")
     image_size: str = option("64", "height and width of the crops in pixels, as 64 or 64x96")
     channels: int = option(3, "1 (gray), 3 (RGB) or 4 (RGBA)", choices=(1, 3, 4))
+    cache: str | None = option(None, "folder that keeps what is worked out about the photos, for later runs")
     on_bad_image: str = option("skip", "what is done about images that cannot be read", choices=("skip", "error"))
+    init: str | None = option(
+        None,
+        "a preset, a run's folder or a .keras file: the training starts from its weights and keeps its architecture",
+    )
     precision: str = option("float32", "Keras dtype policy", choices=PRECISIONS)
     distribute: str = option(
         "none", "none, data (a part of each batch on every device) or model:N (a model over N devices each, JAX only)"
@@ -53,8 +64,7 @@ class RunConfig(TrainingOptions):
 
     def model_options(self) -> dict:
         """The settings that a subclass adds and that are set: arguments of the model, with `image_shape`."""
-        own = {f.name for f in dataclasses.fields(self)} - {f.name for f in dataclasses.fields(RunConfig)}
-        options = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        options = {name: getattr(self, name) for name in own_settings(type(self)) if getattr(self, name) is not None}
         if options.get("linear_path"):
             options["linear_path"] = "lapped"  # the best, which a masked model turns into one of patches
         return {"image_shape": self.image_shape, **options}
@@ -62,6 +72,11 @@ class RunConfig(TrainingOptions):
     @property
     def run(self) -> Run:
         return Run(Path(self.saved_models, self.run_name), Path(self.logs, self.run_name))
+
+
+def own_settings(config_class: type[RunConfig]) -> set[str]:
+    """The settings that a subclass adds: those of its model."""
+    return {f.name for f in dataclasses.fields(config_class)} - {f.name for f in dataclasses.fields(RunConfig)}
 
 
 def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, description: str) -> tuple:
@@ -84,6 +99,12 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, des
 
 
 def _configuration(config_class, given, smoke, resume, model):
+    if "degradation" not in given and is_paired(given.get("data"), given.get("target")):
+        given["degradation"] = None  # theirs is in the pairs
+    if given.get("init"):
+        own = sorted(given.keys() & own_settings(config_class))
+        if own:
+            raise ValueError(f"--init keeps the architecture of its model. Received: {', '.join(map(flag, own))}")
     config = config_class(**{**smoke, **given})
     if not config.run_name:
         if resume:
@@ -98,7 +119,9 @@ def _configuration(config_class, given, smoke, resume, model):
             raise ValueError(f"--resume found no run to go on with. Received: run_name={config.run_name!r}")
         saved = run.config
         if saved.keys() != {f.name for f in dataclasses.fields(config_class)}:
-            raise ValueError(f"--resume must find the settings of a run of this script. Received: {run.folder}")
+            raise ValueError(
+                f"--resume must find the settings of a run of this script and version. Received: {run.folder}"
+            )
         for name, value in given.items():
             if saved[name] != value and name not in RESUME_MAY_CHANGE:
                 raise ValueError(
@@ -145,13 +168,24 @@ def _check(config):
             _require(config, name, valid, expectation)
     height, width, _ = config.image_shape
     divides = f"a divisor of the image's height and width ({height} and {width})"
-    _require(config, "patch_size", lambda side: height % side == width % side == 0, divides)
+    if not config.init:
+        _require(config, "patch_size", lambda side: height % side == width % side == 0, divides)
     kinds = "none|data|model:[1-9][0-9]*"
     _require(config, "distribute", lambda text: re.fullmatch(kinds, text), "none, data or model:N")
-    source = "'sample', 'tfds:NAME' or a folder of images"
-    _require(config, "data", lambda data: re.fullmatch("sample|tfds:.+", data) or Path(data).is_dir(), source)
+    source = "'sample', 'tfds:NAME', a folder of images or a CSV file of pairs"
+    _require(config, "data", lambda data: re.fullmatch("sample|tfds:.+", data) or _is_source(data), source)
+    _require(config, "val_data", _is_source, "a folder of images or a CSV file of pairs")
+    for name, of in (("target", "data"), ("val_target", "val_data")):
+        _require(config, name, lambda folder: Path(folder).is_dir(), "a folder of images")
+        _require(config, name, lambda _, of=of: getattr(config, of) not in (None, "sample"), f"that of a {flag(of)}")
+    paired = is_paired(config.data, config.target)
+    _require(config, "degradation", lambda text: not paired, "none where pairs of photos have theirs")
     preset = "the name of a preset, a URI as hf://owner/name, or a folder that is there"
     _require(config, "preset", lambda text: "://" in text or "/" not in text or Path(text).is_dir(), preset)
+
+
+def _is_source(path):
+    return Path(path).is_dir() or (Path(path).suffix.lower() == ".csv" and Path(path).is_file())
 
 
 def _require(config, name, valid, expectation):

@@ -97,6 +97,9 @@ class RestorationConfig(RunConfig):
     quarter_turns: bool = option(True, "turn the crops by quarters, beside the flips")
     filters: str = option("64,64,64", "channels per level, fine to coarse; the first has half the height and width")
     num_blocks: int = option(2, "residual blocks per level")
+    upscale: int = option(
+        1, "times as high and wide as its input that the output is, for such pairs", choices=(1, 2, 4)
+    )
 
     def model_options(self) -> dict:
         return {**super().model_options(), "filters": _numbers(self, "filters", "64,64,64")}
@@ -151,12 +154,14 @@ class System:
     Attributes:
         script: its file in `examples/`.
         config: its settings, whose `build_model` makes the model.
+        model: its class.
         keep: `keep(model, run)` writes what else is kept of a trained model.
         tell: `tell(config)` prints what can be done with that.
     """
 
     script: str
     config: type[RunConfig]
+    model: type[models.Reconstructor]
     keep: Callable = lambda model, run: None
     tell: Callable = lambda config: None
 
@@ -177,11 +182,11 @@ def _tell_of_backbone(config):
 
 
 SYSTEMS = {
-    "vit": System("train_vit.py", ViTConfig),
-    "autoencoder": System("train_autoencoder.py", AutoencoderConfig),
-    "restoration": System("train_restoration.py", RestorationConfig),
-    "pretrained": System("train_pretrained.py", PretrainedConfig),
-    "mae": System("pretrain_mae.py", MAEConfig, _save_backbone, _tell_of_backbone),
+    "vit": System("train_vit.py", ViTConfig, models.ViTReconstructor),
+    "autoencoder": System("train_autoencoder.py", AutoencoderConfig, models.ConvAutoencoder),
+    "restoration": System("train_restoration.py", RestorationConfig, models.RestorationUNet),
+    "pretrained": System("train_pretrained.py", PretrainedConfig, models.PretrainedViTReconstructor),
+    "mae": System("pretrain_mae.py", MAEConfig, models.MaskedReconstructor, _save_backbone, _tell_of_backbone),
 }
 
 

@@ -12,7 +12,7 @@ ERROR_GAIN = 5
 LEAST_WIDTH = 128  # pixels of a column of images: smaller ones are enlarged, or their heading would not fit
 HEADING = 24  # pixels
 # Where a run's files are, on what it runs and what it does about errors is no reason for how good it is.
-NO_HPARAMS = ("run_name", "data_dir", "saved_models", "logs", "distribute", "on_bad_image", "on_divergence")
+NO_HPARAMS = ("run_name", "data_dir", "cache", "saved_models", "logs", "distribute", "on_bad_image", "on_divergence")
 
 
 class RunSummary(keras.callbacks.Callback):
@@ -76,7 +76,9 @@ class RunSummary(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         degraded, clean = self.images
         outputs = ops.convert_to_numpy(self.model(degraded, training=False))
-        columns = {"original": clean, "degraded": degraded, "reconstruction": outputs}
+        factor = clean.shape[1] // degraded.shape[1]  # of a model that enlarges
+        shown = degraded.repeat(factor, axis=1).repeat(factor, axis=2)
+        columns = {"original": clean, "degraded": shown, "reconstruction": outputs}
         if np.array_equal(degraded, clean):
             del columns["degraded"]
         columns[f"error x{ERROR_GAIN}"] = ERROR_GAIN * np.abs(clean - outputs)

@@ -1,6 +1,6 @@
 import importlib
 
-from keras_recon.data.crops import RandomCrops, grid_crops, middle_photo, photo_grids, photos_of_step
+from keras_recon.data.crops import RandomCrops, grid_crops, middle_parts, middle_photo, photo_grids, photos_of_step
 from keras_recon.data.loading import load
 from keras_recon.data.pairs import RandomPairs, grid_pairs, spread
 from keras_recon.data.photos import Photos, read_photo
@@ -15,6 +15,7 @@ __all__ = [
     "grid_pairs",
     "load",
     "load_photos",
+    "middle_parts",
     "middle_photo",
     "photo_grids",
     "photos_of_step",

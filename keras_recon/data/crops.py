@@ -1,11 +1,11 @@
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from itertools import chain, pairwise
 
 import numpy as np
 
-from keras_recon.data.photos import Photos
+from keras_recon.data.photos import Photos, resized
 from keras_recon.images.files import BadImage
 from keras_recon.images.pixels import to_float
 from keras_recon.images.resize import resize_bicubic
@@ -59,13 +59,17 @@ class RandomCrops:
         return next(name for name in names if name not in self.photos.bad)
 
     def __call__(self, epoch: int, index: int) -> np.ndarray:
-        """Crop `index` of `epoch`, float32 (height, width, channels) in [0, 1]."""
-        photo = self.photos.first_good(self._candidates(epoch, index), partial(cover, size=self.size))
+        """Crop `index` of `epoch`, float32 (height, width, channels) in [0, 1]; of pairs, the clean one."""
+        return self.parts(epoch, index)[-1]
+
+    def parts(self, epoch: int, index: int) -> tuple[np.ndarray, ...]:
+        """The same, of pairs the degraded crop and the clean one."""
+        photo = self.photos.first_good(self._candidates(epoch, index), covering(self.photos, self.size))
         rng = np.random.default_rng((self.seed, 1, epoch, index))
         top, left = (rng.integers(0, have - want + 1) for have, want in zip(photo.shape, self.size))
-        crop = photo[top : top + self.size[0], left : left + self.size[1]]
-        crop = crop[:, ::-1] if rng.integers(2) else crop
-        return to_float(np.rot90(crop, rng.integers(4)) if self.quarter_turns else crop)
+        parts = self.photos.parts(photo[top : top + self.size[0], left : left + self.size[1]])
+        mirrored, turns = rng.integers(2), rng.integers(4) if self.quarter_turns else 0
+        return tuple(to_float(np.rot90(part[:, ::-1] if mirrored else part, turns)) for part in parts)
 
 
 def photos_of_step(
@@ -114,16 +118,43 @@ def photo_grids(photos: Photos, size: tuple[int, int], stride: int, limit: int |
     >>> [len(crops) for crops in keras_recon.data.photo_grids(photos, (64, 64), stride=64)]
     [6, 1]
     """
+    return (parts[-1] for parts in part_grids(photos, size, stride, limit))
+
+
+def part_grids(photos: Photos, size: tuple[int, int], stride: int, limit: int | None = None) -> Iterator[tuple]:
+    """The same, of pairs the degraded crops and the clean ones."""
     chosen = range(len(photos)) if limit is None else _spread(len(photos), limit)
     per_photo = None if limit is None else limit // len(chosen)
     for start, end in pairwise([*chosen, len(photos)]):
-        photo = photos.first_good(range(start, end), partial(cover, size=size))
+        photo = photos.first_good(range(start, end), covering(photos, size))
         if photo is None:
             continue
         rows, columns = (range(0, have - want + 1, stride) for have, want in zip(photo.shape, size))
         corners = [(top, left) for top in rows for left in columns]
         corners = [corners[i] for i in _spread(len(corners), per_photo or len(corners))]
-        yield np.stack([to_float(photo[top : top + size[0], left : left + size[1]]) for top, left in corners])
+        crops = (photos.parts(photo[top : top + size[0], left : left + size[1]]) for top, left in corners)
+        yield tuple(np.stack([to_float(crop) for crop in of_part]) for of_part in zip(*crops))
+
+
+def middle_parts(photos: Photos, longest: int) -> tuple[np.ndarray, ...]:
+    """What `middle_photo` gives; of pairs the middle of both, at most `longest` pixels long, as scaling mends photos.
+
+    Example:
+
+    >>> training, validation = keras_recon.data.load_photos("sample")
+    >>> [part.shape for part in keras_recon.data.middle_parts(validation, longest=300)]
+    [(200, 300, 3)]
+    """
+    if len(photos.factors) == 1:
+        return (middle_photo(photos, longest),)
+
+    def cut(photo):
+        corners = [max(0, side - longest // photos.factors[1]) // 2 for side in photo.shape[:2]]
+        middle = photo[tuple(slice(corner, side - corner) for corner, side in zip(corners, photo.shape))]
+        return tuple(map(to_float, photos.parts(middle)))
+
+    middle = len(photos) // 2
+    return photos.first_good(chain(range(middle, len(photos)), range(middle)), cut)
 
 
 def middle_photo(photos: Photos, longest: int) -> np.ndarray:
@@ -153,7 +184,12 @@ def _spread(count: int, limit: int) -> list[int]:
     return np.linspace(0, count, min(count, limit), endpoint=False).astype(int).tolist()
 
 
-def cover(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def covering(photos: Photos, size: tuple[int, int]) -> Callable:
+    """`cover` for `photos`."""
+    return partial(cover, size=size, resize=photos.resize)
+
+
+def cover(photo: np.ndarray, size: tuple[int, int], resize: Callable = resized) -> np.ndarray:
     """The photo, enlarged (bicubic, aspect ratio kept) if it does not cover `size` (height, width).
 
     The middle of one that would then be longer than 16 crops is kept. A `BadImage` tells of one that needs more than an
@@ -171,4 +207,4 @@ def cover(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     top, left = ((have - keep) // 2 for have, keep in zip(photo.shape, kept))
     photo = photo[top : top + kept[0], left : left + kept[1]]
     enlarged = [max(want, round(have * scale)) for want, have in zip(size, photo.shape)]
-    return np.clip(resize_bicubic(to_float(photo), enlarged), 0.0, 1.0)
+    return resize(photo, enlarged)

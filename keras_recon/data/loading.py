@@ -1,5 +1,6 @@
 import importlib.util
 import numbers
+from pathlib import Path
 
 from keras_recon import degradations
 from keras_recon.data.pairs import RandomPairs
@@ -18,6 +19,10 @@ def load(
     quarter_turns: bool = False,
     on_bad: str = "skip",
     data_dir: str | None = None,
+    val_data=None,
+    target: str | Path | None = None,
+    val_target: str | Path | None = None,
+    cache: str | Path | None = None,
 ):
     """Training and validation data sets of photographs, for `fit`: (degraded, clean) batches of crops.
 
@@ -37,6 +42,8 @@ def load(
         quarter_turns: whether training crops, which must be square, are also turned by 0, 90, 180 or 270 degrees.
         on_bad: what is done about files that cannot be used: "skip", which names each in the log, or "error".
         data_dir: where TensorFlow Datasets keeps its data; its own default if None.
+        val_data, target, val_target: photos for validation, and the clean photos of degraded ones, see `load_photos`.
+        cache: folder that keeps what the search for copies of photos worked out, for later calls; None for none.
 
     Returns:
         (training, validation), of float32 batches (batch, *image_shape): in [0, 1], where the degradation leaves them
@@ -59,7 +66,7 @@ def load(
     for name, number, least in integers:
         require(is_number(number, least, kind=numbers.Integral), name, f"an integer from {least}", number)
     degradation = degradations.get(degradation)
-    training, validation = load_photos(data, image_shape[2], data_dir, on_bad)
+    training, validation = load_photos(data, image_shape[2], data_dir, on_bad, val_data, target, val_target, cache)
     pairs = RandomPairs(training, image_shape, seed, degradation, quarter_turns)
     if importlib.util.find_spec("tensorflow"):
         from keras_recon.data import pipeline as batches

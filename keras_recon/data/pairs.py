@@ -3,7 +3,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from keras_recon.data.crops import RandomCrops, grid_crops
+from keras_recon.data.crops import RandomCrops, part_grids
 from keras_recon.data.photos import Photos
 from keras_recon.degradations import Degradation, degrade
 
@@ -14,8 +14,8 @@ class RandomPairs:
     """(degraded, clean) pairs of random crops; `pairs(epoch, index)` is a pure function of its arguments.
 
     Args:
-        photos: where the crops come from.
-        image_shape: (height, width, channels) of the crops.
+        photos: where the crops come from, or pairs.
+        image_shape: (height, width, channels) of the crops, of pairs of the degraded ones.
         seed: any integer from 0.
         degradation: makes the degraded image of the clean one; without it, both are the clean one.
         quarter_turns: see `RandomCrops`.
@@ -38,17 +38,23 @@ class RandomPairs:
         degradation: Degradation | None = None,
         quarter_turns: bool = False,
     ):
-        self.image_shape = image_shape
+        check_degradation(photos, degradation)
+        height, width, channels = image_shape
+        self.shapes = [(factor * height, factor * width, channels) for factor in photos.factors]
+        if degradation is not None:
+            self.shapes *= 2
         self.seed = seed
         self.degradation = degradation
         self.crops = RandomCrops(photos, image_shape[:2], seed, quarter_turns)
 
     def __call__(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Pair `index` of `epoch`, float32 (height, width, channels) each."""
-        clean = self.crops(epoch, index)
+        parts = self.crops.parts(epoch, index)
         if self.degradation is None:
-            return clean, clean
-        return self.degradation(clean, np.random.default_rng((self.seed, 2, epoch, index))), clean  # see `degrade`
+            return parts[0], parts[-1]
+        return self.degradation(parts[0], np.random.default_rng((self.seed, 2, epoch, index))), parts[
+            0
+        ]  # see `degrade`
 
 
 def grid_pairs(
@@ -65,9 +71,17 @@ def grid_pairs(
     >>> clean.shape
     (178, 64, 64, 3)
     """
-    room = VALIDATION_BYTES // (4 * math.prod(image_shape))
-    clean = grid_crops(photos, image_shape[:2], max(image_shape[:2]), max(1, min(limit, room)))
-    return degrade(clean, degradation), clean
+    check_degradation(photos, degradation)
+    room = VALIDATION_BYTES // (4 * math.prod(image_shape) * photos.factors[-1] ** 2)
+    grids = part_grids(photos, image_shape[:2], max(image_shape[:2]), max(1, min(limit, room)))
+    *degraded, clean = (np.concatenate(crops) for crops in zip(*grids))
+    return degraded[0] if degraded else degrade(clean, degradation), clean
+
+
+def check_degradation(photos: Photos, degradation: Degradation | None):
+    """Refuse one of pairs, which are degraded already."""
+    if degradation is not None and len(photos.factors) > 1:
+        raise ValueError(f"`degradation` must be None for pairs of photos. Received: degradation={str(degradation)!r}")
 
 
 def spread(batches: Iterable, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,17 @@
+import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
 from keras_recon.images.files import BadImage
+from keras_recon.images.pixels import to_float
 from keras_recon.images.reading import read_image
+from keras_recon.images.resize import resize_bicubic
 from keras_recon.utils.tables import shown
 
 MAX_BAD_SHARE = 0.5
@@ -23,6 +28,7 @@ class Photos(Sequence):
         read: `read(key)` decodes a photo; a `BadImage` tells that it cannot.
         cache_bytes: decoded photos stay in memory up to so many bytes in all; the others are decoded each time.
         on_bad: what `first_good` does about bad photos: "skip" or "error".
+        paths: the file of each key, where they are files.
 
     Attributes:
         bad: why each bad photo that was met is not used, by its key as text.
@@ -36,18 +42,28 @@ class Photos(Sequence):
     """
 
     def __init__(
-        self, keys: Sequence, read: Callable[..., np.ndarray], cache_bytes: int = 2**29, on_bad: str = "error"
+        self,
+        keys: Sequence,
+        read: Callable[..., np.ndarray],
+        cache_bytes: int = 2**29,
+        on_bad: str = "error",
+        paths: dict[str, Path] | None = None,
     ):
         if on_bad not in POLICIES:
             raise ValueError(f"`on_bad` must be one of {POLICIES}. Received: on_bad={on_bad!r}")
         self.keys = keys
         self.read = read
+        self.cache_bytes = cache_bytes
         self.on_bad = on_bad
+        self.paths = paths or {}
+        self._start()
+
+    def _start(self):
         self.bad = {}
         self._good = set()
         self._cache = {}
         self._lock = Lock()
-        self._room = cache_bytes
+        self._room = self.cache_bytes
 
     def __len__(self):
         return len(self.keys)
@@ -61,6 +77,42 @@ class Photos(Sequence):
                     self._room -= photo.nbytes
                     self._cache[index] = photo
         return photo
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the keys."""
+        return hashlib.sha256(os.fsencode("\0".join(map(str, self.keys)))).hexdigest()
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """How many times as high and wide as the first each of a photo's `parts` is."""
+        return (1,)
+
+    def parts(self, photo: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The clean photo; where there is a degraded one, that before it."""
+        return (photo,)
+
+    def resize(self, photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """A photo as float, resized (bicubic) to `size` (height, width)."""
+        return resized(photo, size)
+
+    def for_upscale(self, upscale: int) -> "Photos":
+        """The photos for a model that enlarges so many times; a ValueError where they are none."""
+        if upscale > 1:
+            received = f"targets of {self.factors[1]} times" if self.factors[1:] else "photos alone"
+            raise ValueError(
+                f"A model that enlarges {upscale} times must have pairs of photos, the targets {upscale} times as high "
+                f"and wide. Received: {received}"
+            )
+        return self
+
+    def with_keys(self, keys: Sequence, read: Callable[..., np.ndarray] | None = None) -> "Photos":
+        """Photos of the same kind under other keys: a part of these, or what another `read` makes of them."""
+        photos = copy(self)
+        photos.keys = keys
+        photos.read = read or self.read
+        photos._start()
+        return photos
 
     def first_good(self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
         """`prepare(photo)` of the first photo that can be used; None if there is none.
@@ -97,6 +149,11 @@ class Photos(Sequence):
                 f"{len(self.bad)} of {tried} photos that were tried, {len(self)} in all, cannot be used, which is more "
                 f"than {MAX_BAD_SHARE:.0%}, such as {shown(name)}: {reason}"
             )
+
+
+def resized(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A photo as float32 in [0, 1], resized (bicubic) to `size` (height, width)."""
+    return np.clip(resize_bicubic(to_float(photo), size), 0.0, 1.0)
 
 
 def read_photo(path: str | Path, channels: int) -> np.ndarray:

@@ -79,7 +79,7 @@ def validation_batches(
     178
     """
     degraded, clean = grid_pairs(photos, image_shape, limit, degradation)
-    images = (clean,) if degradation is None else (degraded, clean)
+    images = (clean,) if degraded is clean else (degraded, clean)
     return _batches(tf.data.Dataset.from_tensor_slices(images), batch_size)
 
 
@@ -105,15 +105,14 @@ def shard_of(batches: tf.data.Dataset, batch_size: int, shard: Shard) -> tf.data
 
 def _random_batches(pairs: RandomPairs, positions: tf.data.Dataset, per_epoch: int, batch_size: int) -> tf.data.Dataset:
     """Batches of the pairs at `positions`, which go on from epoch to epoch."""
-    number = 1 if pairs.degradation is None else 2
 
     def images(position):
-        return list(pairs(*divmod(int(position), per_epoch))[-number:])
+        return list(pairs(*divmod(int(position), per_epoch))[-len(pairs.shapes) :])
 
     def tensors(position):
         # A pure function, so tf.data may run it in parallel and ahead of time under op determinism too.
-        made = tf.numpy_function(images, [position], [tf.float32] * number, stateful=False)
-        return tuple(tf.ensure_shape(image, pairs.image_shape) for image in made)
+        made = tf.numpy_function(images, [position], [tf.float32] * len(pairs.shapes), stateful=False)
+        return tuple(map(tf.ensure_shape, made, pairs.shapes))
 
     return _batches(positions.map(tensors, tf.data.AUTOTUNE), batch_size)
 

@@ -1,13 +1,14 @@
-import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 
+from keras_recon.data.files import EXTENSIONS, walk
+from keras_recon.data.pair_files import alike, find_pairs, is_paired, pair_folders, paired_photos
 from keras_recon.data.photos import Photos, read_photo
+from keras_recon.data.splits import separate, split, split_folders
 from keras_recon.images.pixels import MODES, to_channels
 
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 # The photographs that ship with scikit-image (drawings, text, masks, micrographs and the second stereo view left out).
 SAMPLE_TRAIN = (
     "astronaut",
@@ -24,17 +25,35 @@ SAMPLE_TRAIN = (
 SAMPLE_VALIDATION = ("camera", "coffee", "rocket")
 
 
-def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: str = "error") -> tuple[Photos, Photos]:
-    """Training and validation photographs of a source.
+def load_photos(
+    data,
+    channels: int = 3,
+    data_dir: str | None = None,
+    on_bad: str = "error",
+    val_data=None,
+    target: str | Path | None = None,
+    val_target: str | Path | None = None,
+    cache: str | Path | None = None,
+) -> tuple[Photos, Photos]:
+    """Training and validation photographs of a source. No photo of a file, nor a copy of it, is in both.
 
     Args:
         data: `"sample"` (13 photos that ship with scikit-image), `"tfds:NAME"` (TensorFlow Datasets), the path of a
-            folder of images, a list of paths, or a pair (train, validation) of lists of paths, of arrays or of lists of
-            arrays, each image (height, width, channels), uint8 or float in [0, 1]. Of a list, one path in ten, chosen
-            by a hash of the file's name, is for validation.
+            folder of images or of a CSV file of pairs, a list of paths, or a pair (train, validation) of lists of
+            paths, of arrays or of lists of arrays, each image (height, width, channels), uint8 or float in [0, 1]. A
+            list of paths, a CSV file, or a folder without folders for training and for validation, is divided by
+            `keras_recon.data.splits.split`.
         channels: 1, 3 or 4; files are converted, arrays must have them.
         data_dir: where TensorFlow Datasets keeps its data; its own default if None.
         on_bad: what is done about files that cannot be used: "skip" or "error", see `Photos`.
+        val_data: folder, CSV file or list of paths of the photos for validation; all of `data` are for training then,
+            of `"sample"` and `"tfds:NAME"` their part for training.
+        target: folder of the clean photos, where those in the folder `data` are degraded: pairs, which have the same
+            path inside but for its suffix. A folder that has the folders `input` and `target` needs none, nor does a
+            CSV file of two columns, degraded and clean. Clean photos may be f times as high and wide, see
+            `PairedPhotos`.
+        val_target: the same for `val_data`.
+        cache: folder that keeps what the search for copies worked out, for later calls; None for none.
 
     Example:
 
@@ -42,8 +61,15 @@ def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: st
     >>> len(training), len(validation), training[0].shape
     (10, 3, (512, 512, 3))
     """
+    if val_target is not None and val_data is None:
+        raise ValueError(f"`val_target` must come with `val_data`. Received: val_target={str(val_target)!r}")
+    if val_data is not None:
+        parts = ((data, target), (val_data, val_target))
+        return separate(*alike(all_photos(*part, channels, data_dir, on_bad) for part in parts), cache)
+    if is_paired(data, target) and not (_is_path(data) and os.path.isdir(data)):
+        return split(all_photos(data, target, channels, data_dir, on_bad), cache)
     if not _is_path(data):
-        return _listed_photos([*data], channels, on_bad)
+        return _listed_photos([*data], channels, on_bad, cache)
     if channels not in MODES:
         raise ValueError(f"`channels` of image files must be one of {list(MODES)}. Received: channels={channels}")
     if data == "sample":
@@ -52,25 +78,27 @@ def load_photos(data, channels: int = 3, data_dir: str | None = None, on_bad: st
         from keras_recon.data.tfds import load_tfds  # tensorflow-datasets takes a second to import
 
         return load_tfds(str(data).removeprefix("tfds:"), channels, data_dir, on_bad)
-    return load_folder(Path(data), channels, on_bad)
+    return load_folder(Path(data), target, channels, on_bad, cache)
 
 
-def load_folder(folder: Path, channels: int = 3, on_bad: str = "error") -> tuple[Photos, Photos]:
-    """Training and validation photographs of a folder, searched recursively.
+def load_folder(folder: Path, target, channels: int, on_bad: str, cache) -> tuple[Photos, Photos]:
+    """Training and validation photographs of a folder, or pairs of folders, searched recursively.
 
-    The split is the folder's own where it has `train/` and `val/`; otherwise one photo in ten, chosen by a hash of its
-    path inside the folder, is for validation, so that adding a file never moves another one.
+    The split is the folder's own where it has folders for training and for validation, see `split_folders`.
     """
-    if not os.path.isdir(folder):  # that of pathlib raises errors for paths that are too long or barred
-        raise ValueError(f"`data` must be 'sample', 'tfds:NAME' or a folder of images. Received: data={str(folder)!r}")
-    rest = (channels, on_bad)
-    if os.path.isdir(folder / "train") and os.path.isdir(folder / "val"):
-        return folder_photos(folder / "train", None, *rest), folder_photos(folder / "val", None, *rest)
-    return folder_photos(folder, False, *rest), folder_photos(folder, True, *rest)
+    _require_folder(folder)
+    folders = pair_folders(folder, target) or (folder, None)
+    clean = folders[1] or folder
+    _require_folder(clean)
+    names = split_folders(clean, walk(clean)[0])
+    if not names:
+        return split(all_photos(*folders, channels, None, on_bad), cache)
+    parts = ([path and path / name for path in folders] for name in names)
+    return separate(*alike(all_photos(*part, channels, None, on_bad) for part in parts), cache)
 
 
-def folder_photos(folder: Path, validation: bool | None = None, channels: int = 3, on_bad: str = "error") -> Photos:
-    """The photographs of a folder, searched recursively: all, or the part for validation or for training.
+def folder_photos(folder: Path, channels: int = 3, on_bad: str = "error") -> Photos:
+    """All photographs of a folder, searched recursively.
 
     Hidden files and folders, whose names start with a dot, are left out. Links to files are followed, those to folders
     are not. A link that leads nowhere is a bad photo, and so is a folder that cannot be searched.
@@ -82,44 +110,38 @@ def folder_photos(folder: Path, validation: bool | None = None, channels: int = 
     >>> keras_recon.data.folder_photos(tmp_path).keys
     ['a.png', 'deep/b.jpg']
     """
-    folder = Path(folder)
-    names, barred = _walk(folder)
-    part = {None: "", True: " for validation", False: " for training"}[validation]
-    if validation is not None:
-        names = [name for name in names if _is_validation(name) == validation]
+    _require_folder(folder)
+    names, barred = walk(folder)
     if not names:
-        raise ValueError(
-            f"Found no image{part} in {folder}; expected some of {sorted(EXTENSIONS)}"
-            + (", or the subfolders train/ and val/" if part else "")
-        )
-    photos = Photos(names, lambda name: read_photo(folder / name, channels), on_bad=on_bad)
+        raise ValueError(f"Found no image in {folder}; expected some of {sorted(EXTENSIONS)}")
+    photos = _file_photos({name: Path(folder, name) for name in names}, channels, on_bad)
     for name, reason in barred.items():
         photos.reject(name, reason)
     return photos
 
 
-def _walk(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """The image files below a folder, sorted, and what cannot be searched or read there, with the reason."""
-    names, barred = [], {}
-
-    def bar(error):
-        barred[os.path.relpath(error.filename, folder)] = error.strerror
-
-    for root, folders, files in os.walk(folder, onerror=bar):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for file in files:
-            if not file.startswith(".") and Path(file).suffix.lower() in EXTENSIONS:
-                path = os.path.join(root, file)
-                name = os.path.relpath(path, folder)
-                if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe would wait for its writer
-                    barred[name] = "is no regular file"
-                else:
-                    names.append(name)
-    return sorted(names), barred
+def _require_folder(folder):
+    if not os.path.isdir(folder):  # that of pathlib raises errors for paths that are too long or barred
+        raise ValueError(f"`data` must be 'sample', 'tfds:NAME' or a folder of images. Received: data={str(folder)!r}")
 
 
-def _is_validation(name: str) -> bool:
-    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:4], "big") % 10 == 0
+def _file_photos(paths: dict[str, Path], channels: int, on_bad: str) -> Photos:
+    return Photos([*paths], lambda name: read_photo(paths[name], channels), on_bad=on_bad, paths=paths)
+
+
+def all_photos(data, target=None, channels: int = 3, data_dir: str | None = None, on_bad: str = "error") -> Photos:
+    """All photographs, or pairs, of a folder, a CSV file or a list of paths; the part for training of other sources.
+
+    Args:
+        data, target, channels, data_dir, on_bad: see `load_photos`.
+    """
+    if pairs := find_pairs(data, target):
+        return paired_photos(pairs, channels, on_bad)
+    if not _is_path(data):
+        return _file_photos({str(path): Path(path) for path in data}, channels, on_bad)
+    if data == "sample" or str(data).startswith("tfds:"):
+        return load_photos(data, channels, data_dir, on_bad)[0]
+    return folder_photos(Path(data), channels, on_bad)
 
 
 def _sample_photos(names: tuple[str, ...], channels: int) -> Photos:
@@ -132,26 +154,25 @@ def _sample_photos(names: tuple[str, ...], channels: int) -> Photos:
     return Photos(names, read)
 
 
-def _listed_photos(data: list, channels: int, on_bad: str) -> tuple[Photos, Photos]:
+def _listed_photos(data: list, channels: int, on_bad: str, cache) -> tuple[Photos, Photos]:
     """Of a list of paths, or of a pair of lists of paths or of images."""
-    if all(map(_is_path, data)):
-        data = [[path for path in data if _is_validation(Path(path).name) == part] for part in (False, True)]
+    if data and all(map(_is_path, data)):
+        photos = all_photos(data, None, channels, None, on_bad)
+        return split(photos, cache, names=[Path(path).name for path in photos.keys])
     if len(data) != 2:
         raise ValueError(
             "`data` must be a list of paths, or a pair (train, validation) of lists of paths or images. "
-            f"Received: {len(data)} of type {type(data[0]).__name__}"
+            f"Received: {len(data)}" + (f" of type {type(data[0]).__name__}" if data else "")
         )
     if not all(map(len, data)):
         raise ValueError(
-            "`data` must have images for training and for validation; of a list of paths one in ten, chosen by a hash "
-            f"of the file's name, is for validation. Received: {len(data[0])} and {len(data[1])}"
+            f"`data` must have images for training and for validation. Received: {len(data[0])} and {len(data[1])}"
         )
-    return tuple(
-        Photos([*map(str, part)], lambda path: read_photo(path, channels), on_bad=on_bad)
-        if _is_path(part[0])
-        else _array_photos(part, channels)
+    parts = [
+        all_photos(part, None, channels, None, on_bad) if _is_path(part[0]) else _array_photos(part, channels)
         for part in data
-    )
+    ]
+    return separate(*parts, cache)
 
 
 def _is_path(data) -> bool:

@@ -64,6 +64,7 @@ def compare(
     validation: Iterable,
     degradation: Degradation | None = None,
     models: dict[str, Reconstructor] | None = None,
+    inputs: np.ndarray | None = None,
 ) -> Comparison:
     """Measure finished runs, other models, PCA, the mean patch, and JPEG and WebP at as many bytes, on the same images.
 
@@ -80,8 +81,10 @@ def compare(
         degradation: of the runs; each image is degraded by its index, see `degrade`.
         models: by label, of the same image shape and number of latent values; without a run, they have no curve, and
             the claims are not about them.
+        inputs: of pairs, the degraded images; else `degradation` makes them.
     """
-    inputs = degrade(images, degradation)
+    degraded = degradation if inputs is None else "what is wrong in the pairs"
+    inputs = degrade(images, degradation) if inputs is None else inputs
     batches = [(inputs[i : i + BATCH], images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
     known = [degraded for degraded, _ in islice(iter(fitting), RATE_BATCHES)]
     of_runs = {label: [load_model(run.model) for run in seeds] for label, seeds in runs.items()}
@@ -92,7 +95,7 @@ def compare(
     # Of PCAs with as many latent values, the one with the largest patches is the best.
     pca = fit_pca(max((system.model for system in measured.values()), key=lambda model: model.patch_size), fitting)
     systems = {**measured, "pca": System([pca], batches, known)}
-    references = _references(systems, images, batches, degradation)
+    references = _references(systems, images, batches, degraded)
     curves = {label: [Curve.of(run) for run in seeds] for label, seeds in runs.items()}
     entries, remarks = _entries(trained, runs, curves)
     reference, interval = systems["pca"].scores["psnr"], partial(paired_interval, groups=groups)

@@ -27,7 +27,7 @@ class Reference:
     reconstruct: Callable | None = None
 
 
-def degraded_input(batches: list, degradation: Degradation) -> Reference:
+def degraded_input(batches: list, degradation: Degradation | str) -> Reference:
     """The degraded images of (degraded, clean) batches themselves, not clipped."""
     remark = f"{', '.join(CODECS)}: left out, as they do not undo {degradation}."
     return Reference("input", evaluate(_as_it_is, batches), remark, reconstruct=_as_it_is)

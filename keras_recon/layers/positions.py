@@ -64,8 +64,8 @@ class PositionEmbedding(keras.layers.Layer):
         embeddings = ops.convert_to_tensor(self.embeddings, dtype=inputs.dtype)
         if not training or self.position_embedding == "sincos":
             return inputs + embeddings
-        # A copy for each image, by a product whose gradient is one too: for the sum over a batch, XLA would lay out all
-        # that the transformer keeps with the batch innermost, and transpose it at every product (a fifth of a GPU step).
+        # A copy for each image, by a product whose gradient is one too: for a sum over the batch, XLA would lay out all
+        # that the transformer keeps with the batch innermost, and transpose it at each product (a fifth of a GPU step).
         ones = ops.ones((ops.shape(inputs)[0], 1), dtype=inputs.dtype)
         return inputs + ops.reshape(ops.matmul(ones, ops.reshape(embeddings, (1, -1))), ops.shape(inputs))
 

@@ -2,14 +2,17 @@ import math
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import keras
+import numpy as np
 
 from keras_recon import data, degradations
 from keras_recon.callbacks.run_summary import log_final
 from keras_recon.evaluation.baselines import baselines, fit_pca
 from keras_recon.evaluation.scores import evaluate, hidden_psnr
 from keras_recon.export import FORMATS, export_model
+from keras_recon.images.resize import resize_bicubic
 from keras_recon.inference import reconstruct
 from keras_recon.models import Reconstructor
 from keras_recon.models.exportable import can_export
@@ -38,10 +41,11 @@ def finish_run(
         options: as it was trained.
 
     Returns:
-        The rows of its table: the model, the baselines at the same number of latent values, and the degraded `input`
-        itself, not clipped.
+        The rows of its table: the model, the baselines at the same number of latent values, unless it enlarges, and
+        the degraded `input` itself, not clipped, or enlarged by bicubic interpolation.
     """
     degradation = degradations.get(options.degradation)
+    training, validation = (photos.for_upscale(model.upscale) for photos in (training, validation))
     # Evaluated eagerly, where small batches take their time.
     evaluated = (validation, model.image_shape, max(64, options.batch_size))
     validation_batches = data.validation_batches(*evaluated, degradation=degradation)
@@ -54,12 +58,15 @@ def finish_run(
         scores = evaluate(model, validation_batches, model.patch_size)
     seconds = sum(epoch["seconds"] for epoch in run.epochs())
     results = {"model": {**scores, "seconds": seconds, **parameters, **size}}
+    pca = None
     with _step("evaluating the baselines"):
-        pca = fit_pca(model, fitting_batches(training, model.image_shape, options))
-        for name, row in baselines(model, pca, validation_batches).items():
-            results[name] = {**row, **(size if name == "pca" else {})}
-        if degradation:
-            results["input"] = evaluate(lambda images: images, validation_batches, model.patch_size)
+        if model.upscale == 1:
+            pca = fit_pca(model, fitting_batches(training, model.image_shape, options))
+            for name, row in baselines(model, pca, validation_batches).items():
+                results[name] = {**row, **(size if name == "pca" else {})}
+        if degradation or len(validation.factors) > 1:
+            enlarge = partial(_enlarged, factor=model.upscale)
+            results["input"] = evaluate(enlarge, validation_batches, model.patch_size)
     if model.is_masked:
         results = {
             name: {"hidden psnr": hidden_psnr(row["psnr"], model.fixed_mask), **row} for name, row in results.items()
@@ -75,7 +82,7 @@ def finish_run(
     quality = {name: value for name, value in scores.items() if name != "border ratio"}
     of_pca = {name: results["pca"][name] for name in quality if "pca" in results}
     log_final(run.log_dir, quality, of_pca, options.epochs)
-    run.finish(results, _protocol(model, run, options, count, bad))
+    run.finish(results, _protocol(model, run, options, validation, count, bad))
     return results
 
 
@@ -100,23 +107,24 @@ def _draw(model, pca, run, validation, degraded, clean, degradation):
 
 def _pictures(model, pca, validation, degraded, clean, degradation) -> tuple[dict, dict]:
     """A whole photo and crops, and what PCA and the model make of them, by title."""
-    photo = data.middle_photo(validation, LONGEST)[None]
-    inputs = degradations.degrade(photo, degradation)
+    *inputs, photo = (image[None] for image in data.middle_parts(validation, LONGEST))
+    inputs = inputs[0] if inputs else degradations.degrade(photo, degradation)
     whole, crops = {"original": photo}, {"original": clean}
-    if degradation:
-        whole["degraded"], crops["degraded"] = inputs, degraded
-    for title, network in (("PCA", pca), ("reconstruction", model)):
+    if inputs is not photo:
+        whole["degraded"], crops["degraded"] = (_enlarged(images, model.upscale) for images in (inputs, degraded))
+    for title, network in ((("PCA", pca),) if pca else ()) + (("reconstruction", model),):
         whole[title] = reconstruct(network, inputs[0])[None]
         crops[title] = keras.ops.convert_to_numpy(network(degraded, training=False))
     return whole, crops
 
 
-def _protocol(model, run, options, crops, bad) -> dict:
+def _protocol(model, run, options, validation, crops, bad) -> dict:
     return {
         "data": run.config.get("data", "as given"),
         **({"bad images": bad} if bad else {}),
+        "validation photos": f"{len(validation)}, hash of their names {validation.fingerprint}",
         "crops": f"{crops} validation crops of {model.image_shape}, on a fixed grid",
-        "degradation": str(options.degradation or "none"),
+        "degradation": "as in the pairs" if len(validation.factors) > 1 else str(options.degradation or "none"),
         "pixels": "float in [0, 1], outputs clipped, not quantised",
         "average": "metrics per image, then the mean over images",
         **({"mask": _mask_protocol(model)} if model.is_masked else {}),
@@ -128,6 +136,14 @@ def _protocol(model, run, options, crops, bad) -> dict:
         "device": str(model.weights[0].value.device),
         **environment(),
     }
+
+
+def _enlarged(images, factor: int):
+    """Images (batch, height, width, channels), enlarged by bicubic interpolation."""
+    if factor == 1:
+        return images
+    size = [factor * side for side in images.shape[1:3]]
+    return np.stack([resize_bicubic(np.asarray(image), size) for image in images])
 
 
 def _write_bad_images(run, training, validation) -> str:

@@ -46,6 +46,9 @@ class TrainingOptions:
         "rate, up to four times",
         choices=("stop", "rollback"),
     )
+    fit_linear_path: bool = option(
+        True, "fit the model's linear path first; False for a model that is trained already", flag=False
+    )
     seed: int = option(0, "seed of weights, crops and dropout")
 
     def __post_init__(self):

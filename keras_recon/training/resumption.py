@@ -1,8 +1,6 @@
 """A run goes on as what it began as, or not at all."""
 
-import hashlib
 import json
-import os
 from pathlib import Path
 
 import keras
@@ -21,8 +19,7 @@ def check_unchanged(path: Path, model: Reconstructor, training: Photos, validati
     """
     facts = _flat("model", keras.saving.serialize_keras_object(model)["config"])
     for part, photos in (("training", training), ("validation", validation)):
-        names = hashlib.sha256(os.fsencode("\0".join(map(str, photos.keys)))).hexdigest()
-        facts |= {f"number of {part} photos": len(photos), f"hash of the {part} photos' names": names}
+        facts |= {f"number of {part} photos": len(photos), f"hash of the {part} photos' names": photos.fingerprint}
     facts = json.loads(to_json(facts))  # tuples become lists
     if not path.exists():
         write_json(path, facts)
@@ -30,8 +27,10 @@ def check_unchanged(path: Path, model: Reconstructor, training: Photos, validati
     began = json.loads(path.read_text())
     for name in began | facts:
         if began.get(name) != facts.get(name):
+            hint = " (another version may divide photos otherwise)" if "photos" in name else ""
             raise ValueError(
-                f"A run must go on with what it began with, {name}={began.get(name)!r}. Received: {facts.get(name)!r}"
+                f"A run must go on with what it began with{hint}, {name}={began.get(name)!r}. "
+                f"Received: {facts.get(name)!r}"
             )
 
 

@@ -42,8 +42,8 @@ def train(
     and, for TensorBoard, in `run.log_dir`. The data pipeline and TensorBoard need TensorFlow.
 
     Args:
-        model: freshly built; it has the best weights afterwards.
-        training, validation: the photos.
+        model: freshly built, or trained before, without `options.fit_linear_path`; it has the best weights afterwards.
+        training, validation: the photos, or pairs of photos.
         run: the run's folder.
         options: the defaults of `TrainingOptions` if None.
         distribution: the devices; the model was built, and this is called, in its scope.
@@ -68,8 +68,11 @@ def train(
     options = options or TrainingOptions()
     run = run if isinstance(run, Run) else Run(run)
     degradation = degradations.get(options.degradation)
-    if degradation and model.is_masked:  # what is visible is pasted into its output, and would be degraded there
-        raise ValueError(f"A masked model must have no degradation. Received: degradation={degradation}")
+    training, validation = (photos.for_upscale(model.upscale) for photos in (training, validation))
+    if model.is_masked and (degradation or len(training.factors) > 1):
+        # What is visible is pasted into its output, and would be degraded there.
+        received = f"degradation={degradation}" if degradation else "pairs of photos"
+        raise ValueError(f"A masked model must have no degradation. Received: {received}")
     check_size(model)
     compile_model(model, options, distribution.shard.all_replicas)
     if not run.is_begun:
@@ -78,7 +81,7 @@ def train(
     check_unchanged(run.began, model, training, validation)
     backup = TrainingBackup(run.training, options.steps_per_epoch)
     restored = backup.restore(model)
-    if model.linear_path and not restored:
+    if model.linear_path and options.fit_linear_path and not restored:
         model.adapt(fitting_batches(training, model.image_shape, options))
     crops = (training, model.image_shape, options.batch_size, options.steps_per_epoch)
     validation_batches = data.validation_batches(

@@ -63,7 +63,7 @@ def test_arrays_of_another_kind_are_refused(array):
 def test_what_is_no_source_is_named(tmp_path):
     with pytest.raises(ValueError, match="Received: data='nowhere'"):
         load_photos("nowhere")
-    with pytest.raises(ValueError, match="no image for training"):
+    with pytest.raises(ValueError, match="Found no image in"):
         load_photos(tmp_path)
     save_photos(tmp_path, ["train/a.png"])
     (tmp_path / "val").mkdir()

@@ -11,6 +11,9 @@ from app.jobs import Job, Spec
 from examples.tiny_runs import SYSTEMS, tiny
 from PIL import Image
 
+from keras_recon.data import Photos
+from keras_recon.utils.run import Run
+
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 VIT, CONV = "vit --smoke --patch-size 4 --latent-dim 3", "conv=autoencoder --smoke --filters 8,8 --latent-dim 3"
 SMALL = ["--image-size", "16", "--batch-size", "4", "--steps", "6", "--epochs", "2", "--name", "small"]
@@ -78,6 +81,23 @@ def test_finished_runs_must_fit_together(tmp_path, capsys):
     assert "must see whole images, not masked ones. Received: the masked run masked" in refusal(capsys, first, masked)
     (tmp_path / "unfinished").mkdir()
     assert "must be a finished run's" in refusal(capsys, str(tmp_path / "unfinished"))
+
+
+def test_runs_that_held_out_other_photos_are_refused(tmp_path):
+    photos = Photos(["a.png"], read=None, paths={"a.png": tmp_path / "a.png"})
+    run = Run(fake_run(tmp_path / "run", data="photos/"))
+    for protocol in ({}, {"validation photos": f"1, hash of their names {photos.with_keys(['b.png']).fingerprint}"}):
+        run.finish({}, protocol)
+        with pytest.raises(ValueError, match=r"held out other photos of photos/.*--eval"):
+            jobs.check_held_out({"run": [run]}, photos)
+        jobs.check_held_out({"run": [run]}, Photos(["camera"], read=None))  # of the sample, which no version divides
+    run.finish({}, {"validation photos": f"1, hash of their names {photos.fingerprint}"})
+    jobs.check_held_out({"run": [run]}, photos)
+
+
+def test_other_photos_for_validation_are_other_data(tmp_path, capsys):
+    first, other = fake_run(tmp_path / "first"), fake_run(tmp_path / "other", val_data=str(tmp_path))
+    assert f"other (16, 16, 3), degradation None, sample, {tmp_path}, 48" in refusal(capsys, first, other)
 
 
 def test_runs_from_before_there_were_degradations_have_none(tmp_path, capsys):

@@ -126,7 +126,7 @@ def test_any_height_and_width(build, tmp_path):
     pairs = [(sized, sized) for sized in (images, random_images(8, 8, 12, 3), random_images(8, 4, 4, 3))]
     unknown.fit(Batches(lambda epoch, step: pairs[step], steps=len(pairs), threads=1), epochs=2, verbose=0)
     if keras.backend.backend() == "jax":
-        with pytest.raises(RuntimeError, match=r"as `model\.for_image_shape\(\(128, 128, 3\)\)` is, .*\(None, None, 3\)"):
+        with pytest.raises(RuntimeError, match=r"as `model\.for_image_shape\(\(128, 128, 3\)\)` is, .*\(None, None"):
             unknown.export(tmp_path / "unknown", verbose=False)
     inputs = keras.Input((None, None, 3))
     if unknown.has_latents:

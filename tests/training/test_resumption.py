@@ -25,7 +25,7 @@ def test_the_same_goes_on(tmp_path):
     [
         ({"num_layers": 2}, ("a", "b"), r"model.num_layers=1\. Received: 2$"),
         ({}, ("a", "b", "d"), r"number of training photos=2\. Received: 3$"),
-        ({}, ("a", "d"), "hash of the training photos' names="),
+        ({}, ("a", "d"), r"\(another version may divide photos otherwise\), hash of the training photos' names="),
     ],
 )
 def test_what_is_another_is_named(tmp_path, changes, training, message):

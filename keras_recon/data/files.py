@@ -1,0 +1,24 @@
+import os
+from pathlib import Path
+
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+def walk(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The image files below a folder, sorted, and what cannot be searched or read there, with the reason."""
+    names, barred = [], {}
+
+    def bar(error):
+        barred[os.path.relpath(error.filename, folder)] = error.strerror
+
+    for root, folders, files in os.walk(folder, onerror=bar):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in files:
+            if not file.startswith(".") and Path(file).suffix.lower() in EXTENSIONS:
+                path = os.path.join(root, file)
+                name = os.path.relpath(path, folder)
+                if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe would wait for its writer
+                    barred[name] = "is no regular file"
+                else:
+                    names.append(name)
+    return sorted(names), barred
