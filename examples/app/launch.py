@@ -11,6 +11,7 @@ import tempfile
 import threading
 from contextlib import contextmanager, suppress
 
+from app.parser import printable
 from app.quiet import quiet_start
 from app.settings import RunConfig, is_chief, parse
 from app.systems import SYSTEMS, System
@@ -142,7 +143,7 @@ def _announce(model, config, photos, distributed):
     training, validation = photos
     steps = f"{config.epochs} epochs of {config.steps_per_epoch} steps of {config.batch_size} crops"
     print(f"Training {type(model).__name__}, {model.count_params():,} parameters, {steps}")
-    print(f"on {len(training):,} photos of {config.data}; {len(validation):,} are held out for validation.")
+    print(f"on {len(training):,} photos of {printable(config.data)}; {len(validation):,} are held out for validation.")
     print(f"Everything goes to {config.run.folder}.", end=" ")
     if distributed.shard.all_replicas == 1:
         print(f"It will take about {_duration(estimate_seconds(model, config))}.", end="")
@@ -156,7 +157,8 @@ def _duration(seconds):
 
 
 def _end(status, text):
-    print(f"\n{text}", file=sys.stderr)  # the progress bar may not have ended its line
+    # The progress bar may not have ended its line.
+    print("", *map(printable, text.splitlines()), sep="\n", file=sys.stderr)
     sys.exit(status)
 
 

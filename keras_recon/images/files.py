@@ -55,7 +55,7 @@ class ImageFile:
         pixels: uint8 or uint16 (height, width, 1 or 3), gray or RGB.
         alpha: of the same type, (height, width, 1); None for an opaque image.
         icc_profile: of the pixels; None if it has none.
-        exif: without the orientation, which the pixels have; None if it has none.
+        exif: as the file has it, of which `encode_image` takes what describes the photo; None if it has none.
         format: to write it back in: the file's own, or PNG where that is not in `FORMATS`.
 
     Example:
