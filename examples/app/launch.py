@@ -11,6 +11,7 @@ import tempfile
 import threading
 from contextlib import contextmanager, suppress
 
+from app.parser import printable
 from app.quiet import quiet_start
 from app.settings import RunConfig, is_chief, parse
 from app.systems import SYSTEMS, System
@@ -167,7 +168,7 @@ def _announce(model, config, photos, distributed):
     print(f"Training {type(model).__name__}, {model.count_params():,} parameters, {steps}")
     where = f"of {config.val_data} are" if config.val_data else "are held out"
     kind = f"pairs of {config.data} and {config.target}" if config.target else f"photos of {config.data}"
-    print(f"on {len(training):,} {kind}; {len(validation):,} {where} for validation.")
+    print(printable(f"on {len(training):,} {kind}; {len(validation):,} {where} for validation."))
     print(f"Everything goes to {config.run.folder}.", end=" ")
     if distributed.shard.all_replicas == 1:
         print(f"It will take about {_duration(estimate_seconds(model, config))}.", end="")
@@ -181,7 +182,8 @@ def _duration(seconds):
 
 
 def _end(status, text):
-    print(f"\n{text}", file=sys.stderr)  # the progress bar may not have ended its line
+    # The progress bar may not have ended its line.
+    print("", *map(printable, text.splitlines()), sep="\n", file=sys.stderr)
     sys.exit(status)
 
 

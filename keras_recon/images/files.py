@@ -39,7 +39,7 @@ class BadImage(ValueError):
     >>> keras_recon.images.read_image(b"no image")
     Traceback (most recent call last):
         ...
-    keras_recon.images.files.BadImage: Cannot read the image: cannot identify image file: it is none of PNG, JPEG ...
+    keras_recon.images.files.BadImage: Cannot read the image: cannot identify image file: it is none of ...
     """
 
     def __init__(self, reason: str, name: str | Path | None = None):
@@ -55,7 +55,7 @@ class ImageFile:
         pixels: uint8 or uint16 (height, width, 1 or 3), gray or RGB.
         alpha: of the same type, (height, width, 1); None for an opaque image.
         icc_profile: of the pixels; None if it has none.
-        exif: without the orientation, which the pixels have; None if it has none.
+        exif: as the file has it, of which `encode_image` takes what describes the photo; None if it has none.
         format: to write it back in: the file's own, or PNG where that is not in `FORMATS`.
 
     Example:
@@ -92,8 +92,8 @@ class ImageFile:
 
     def in_8_bits(self, channels: int) -> np.ndarray:
         """What a training sees: uint8 (height, width, channels), see `keras_recon.images.pixels.to_channels`."""
-        array = self.array
-        return to_channels(array if array.dtype == np.uint8 else from_float(to_float(array), np.uint8), channels)
+        array = self.array if self.pixels.dtype == np.uint8 else from_float(to_float(self.array), np.uint8)
+        return array if self.alpha is None and array.shape[2] == channels else to_channels(array, channels)
 
     def replace_pixels(self, output: np.ndarray):
         """Take what a model made of `of_channels`, of any size; an opaque image stays one."""

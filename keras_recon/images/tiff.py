@@ -58,8 +58,8 @@ def decode(file: BinaryIO, max_megapixels: float) -> tuple[np.ndarray, int, int,
         profile = page.iccprofile
         if page.photometric == PHOTOMETRIC.SEPARATED:
             colours = cmyk_to_rgb(colours, profile)
-            if alpha is not None and alpha.dtype != colours.dtype:
-                alpha = (alpha // 257).astype("uint8")
+        if alpha is not None and alpha.dtype != colours.dtype:  # palettes and profiles give 8 bits
+            alpha = (alpha // 257).astype("uint8")
         orientation = page.tags.get(ORIENTATION)
     array = colours if alpha is None else np.concatenate([colours, alpha], axis=2)
     return array, colours.shape[2], orientation.value if orientation else 1, profile
