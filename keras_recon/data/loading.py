@@ -68,9 +68,8 @@ def load(
     for name, number, least in integers:
         require(is_number(number, least, kind=numbers.Integral), name, f"an integer from {least}", number)
     degradation = degradations.get(degradation)
-    training, validation = load_photos(
-        data, image_shape[2], data_dir, on_bad, val_data, target, val_target, cache, resize
-    )
+    sources = {"val_data": val_data, "target": target, "val_target": val_target, "cache": cache, "resize": resize}
+    training, validation = load_photos(data, image_shape[2], data_dir, on_bad, **sources)
     pairs = RandomPairs(training, image_shape, seed, degradation, quarter_turns)
     if importlib.util.find_spec("tensorflow"):
         from keras_recon.data import pipeline as batches

@@ -45,16 +45,12 @@ def test_larger_photos_are_made_smaller(tmp_path):
     (tmp_path / "torn.png").write_bytes(b"no image")
     parts = load_photos(tmp_path, resize=60, on_bad="skip")
     photos = {key: part[i] for part in parts for i, key in enumerate(part.keys) if key != "torn.png"}
-    assert {key: photo.shape[:2] for key, photo in photos.items()} == {
-        "a.png": (60, 90),
-        "b.png": (20, 30),
-        "c.png": (120, 60),
-    }
+    assert [photos[key].shape[:2] for key in sorted(photos)] == [(60, 90), (20, 30), (120, 60)]
     with Image.open(tmp_path / "a.png") as image:
         by_pillow = np.asarray(image.resize((90, 60), Image.Resampling.BICUBIC), int)
     assert photos["a.png"].dtype == "uint8" and np.abs(photos["a.png"] - by_pillow).max() <= 1
     assert load_photos("sample", resize=100)[1][0].shape == (100, 100, 3)
-    with pytest.raises(ValueError, match="`resize` must be at least 1. Received: resize=0"):
+    with pytest.raises(ValueError, match="`resize` must be at least 1"):
         load_photos("sample", resize=0)
 
 
