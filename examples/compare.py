@@ -170,6 +170,7 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
             shared["target"],
             shared["val_target"],
             shared["cache"] or Path(shared["saved_models"], args.name),
+            shared["resize"],
         )
         training, validation = (photos.for_upscale(1) for photos in (training, validation))
         paired = len(validation.factors) > 1

@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", help="'sample', 'tfds:NAME', a folder of images or a CSV file of pairs")
     parser.add_argument("--target", help="folder of the clean photos under the names of those in --data")
     parser.add_argument("--val-target", help="folder of the clean photos of --val-data")
+    parser.add_argument("--resize", type=int, help="shorter side in pixels that larger photos are made smaller to")
     parser.add_argument("--val-data", help="folder of the photos for validation; a part of --data if not given")
     parser.add_argument(
         "--model", type=Path, help="a .keras file or a preset (default: a new ViT micro for crops of 64x64)"
@@ -85,7 +86,7 @@ def check_data(args: argparse.Namespace, model: Reconstructor) -> int:
     from keras_recon import data
 
     batch_size = args.batch_size
-    sources = {"val_data": args.val_data, "target": args.target, "val_target": args.val_target}
+    sources = {name: getattr(args, name) for name in ("val_data", "target", "val_target", "resize")}
     parts = data.load_photos(args.data, model.image_shape[-1], on_bad="skip", **sources)
     parts = [photos.for_upscale(model.upscale) for photos in parts]
     kind = f"pairs, targets {parts[0].factors[1]} times the size" if parts[0].factors[1:] else ""

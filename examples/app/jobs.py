@@ -26,6 +26,7 @@ SHARED = (
     "val_data",
     "val_target",
     "data_dir",
+    "resize",
     "image_size",
     "channels",
     "batch_size",
@@ -36,7 +37,7 @@ SHARED = (
     "saved_models",
     "logs",
 )
-DATA = ("data", "target", "val_data", "val_target")  # of these, what says which photos
+DATA = ("data", "target", "val_data", "val_target", "resize")  # of these, what says which photos
 RESERVED = (*SHARED, "epochs", "steps_per_epoch", "seed", "run_name", "resume")
 CALIBRATION = {"epochs": 2, "steps_per_epoch": 150}  # as many steps as it takes for XLA, see keras_recon.training
 
@@ -166,7 +167,7 @@ def check_comparable(
 
 def data_of(config: dict) -> str:
     """What a run's photos are, as text."""
-    return ", ".join(config[name] for name in DATA if config.get(name))  # older runs lack newer settings
+    return ", ".join(str(config[name]) for name in DATA if config.get(name))  # older runs lack newer settings
 
 
 def check_held_out(runs: dict[str, list[Run]], validation):

@@ -117,6 +117,7 @@ def _train(system: System, config: RunConfig, resume: bool, made: list):
             config.target,
             config.val_target,
             config.cache or run.training,
+            config.resize,
         )
         with distributed.scope():
             model = _initial(system, config) if config.init else config.build_model()

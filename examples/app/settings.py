@@ -24,7 +24,7 @@ RESUME_MAY_CHANGE = ("cache", "on_bad_image", "on_divergence", "distribute")
 SMOKE = {"image_size": "64", "batch_size": 4, "epochs": 2, "steps_per_epoch": 3, "warmup_steps": 1}
 # What a number must be, where a configuration has it.
 LIMITS = (
-    ("at least 1", lambda x: x >= 1, ("patch_size", "latent_dim")),
+    ("at least 1", lambda x: x >= 1, ("patch_size", "latent_dim", "resize")),
     ("at least 0", lambda x: x >= 0, ("kl_weight",)),
     ("from 0 to below 1", lambda x: 0 <= x < 1, ("dropout_rate", "drop_path_rate", "mask_ratio")),
 )
@@ -41,6 +41,7 @@ class RunConfig(TrainingOptions):
     val_data: str | None = option(None, "folder of the photos for validation; a part of --data if not given")
     val_target: str | None = option(None, "folder of the clean photos of --val-data")
     data_dir: str | None = option(None, "folder of TensorFlow Datasets")
+    resize: int | None = option(None, "shorter side in pixels that larger photos are made smaller to, before the crops")
     image_size: str = option("64", "height and width of the crops in pixels, as 64 or 64x96")
     channels: int = option(3, "1 (gray), 3 (RGB) or 4 (RGBA)", choices=(1, 3, 4))
     cache: str | None = option(None, "folder that keeps what is worked out about the photos, for later runs")
@@ -172,14 +173,15 @@ def _check(config):
         _require(config, "patch_size", lambda side: height % side == width % side == 0, divides)
     kinds = "none|data|model:[1-9][0-9]*"
     _require(config, "distribute", lambda text: re.fullmatch(kinds, text), "none, data or model:N")
-    source = "'sample', 'tfds:NAME', a folder of images or a CSV file of pairs"
+    source = "'sample', 'tfds:NAME', a CSV file of pairs or a folder of images"
     _require(config, "data", lambda data: re.fullmatch("sample|tfds:.+", data) or _is_source(data), source)
-    _require(config, "val_data", _is_source, "a folder of images or a CSV file of pairs")
+    _require(config, "val_data", _is_source, "a CSV file of pairs or a folder of images")
     for name, of in (("target", "data"), ("val_target", "val_data")):
         _require(config, name, lambda folder: Path(folder).is_dir(), "a folder of images")
         _require(config, name, lambda _, of=of: getattr(config, of) not in (None, "sample"), f"that of a {flag(of)}")
     paired = is_paired(config.data, config.target)
     _require(config, "degradation", lambda text: not paired, "none where pairs of photos have theirs")
+    _require(config, "resize", lambda side: not paired, "none for pairs, whose flaws it would change")
     preset = "the name of a preset, a URI as hf://owner/name, or a folder that is there"
     _require(config, "preset", lambda text: "://" in text or "/" not in text or Path(text).is_dir(), preset)
 

@@ -23,6 +23,7 @@ def load(
     target: str | Path | None = None,
     val_target: str | Path | None = None,
     cache: str | Path | None = None,
+    resize: int | None = None,
 ):
     """Training and validation data sets of photographs, for `fit`: (degraded, clean) batches of crops.
 
@@ -44,6 +45,7 @@ def load(
         data_dir: where TensorFlow Datasets keeps its data; its own default if None.
         val_data, target, val_target: photos for validation, and the clean photos of degraded ones, see `load_photos`.
         cache: folder that keeps what the search for copies of photos worked out, for later calls; None for none.
+        resize: the shorter side, in pixels, that larger photos are made smaller to, see `load_photos`.
 
     Returns:
         (training, validation), of float32 batches (batch, *image_shape): in [0, 1], where the degradation leaves them
@@ -66,7 +68,8 @@ def load(
     for name, number, least in integers:
         require(is_number(number, least, kind=numbers.Integral), name, f"an integer from {least}", number)
     degradation = degradations.get(degradation)
-    training, validation = load_photos(data, image_shape[2], data_dir, on_bad, val_data, target, val_target, cache)
+    sources = {"val_data": val_data, "target": target, "val_target": val_target, "cache": cache, "resize": resize}
+    training, validation = load_photos(data, image_shape[2], data_dir, on_bad, **sources)
     pairs = RandomPairs(training, image_shape, seed, degradation, quarter_turns)
     if importlib.util.find_spec("tensorflow"):
         from keras_recon.data import pipeline as batches

@@ -5,9 +5,9 @@ import numpy as np
 
 from keras_recon.data.files import EXTENSIONS, walk
 from keras_recon.data.pair_files import alike, find_pairs, is_paired, pair_folders, paired_photos
-from keras_recon.data.photos import Photos, read_photo
+from keras_recon.data.photos import Photos, read_photo, resized
 from keras_recon.data.splits import separate, split, split_folders
-from keras_recon.images.pixels import MODES, to_channels
+from keras_recon.images.pixels import MODES, from_float, to_channels
 
 # The photographs that ship with scikit-image (drawings, text, masks, micrographs and the second stereo view left out).
 SAMPLE_TRAIN = (
@@ -34,6 +34,7 @@ def load_photos(
     target: str | Path | None = None,
     val_target: str | Path | None = None,
     cache: str | Path | None = None,
+    resize: int | None = None,
 ) -> tuple[Photos, Photos]:
     """Training and validation photographs of a source. No photo of a file, nor a copy of it, is in both.
 
@@ -54,6 +55,7 @@ def load_photos(
             `PairedPhotos`.
         val_target: the same for `val_data`.
         cache: folder that keeps what the search for copies worked out, for later calls; None for none.
+        resize: the shorter side, in pixels, that larger photos are made smaller to, antialiased; None for none.
 
     Example:
 
@@ -61,6 +63,12 @@ def load_photos(
     >>> len(training), len(validation), training[0].shape
     (10, 3, (512, 512, 3))
     """
+    parts = _load_parts(data, channels, data_dir, on_bad, val_data, target, val_target, cache)
+    return parts if resize is None else tuple(_resized(photos, resize) for photos in parts)
+
+
+def _load_parts(data, channels, data_dir, on_bad, val_data, target, val_target, cache):
+    """`load_photos`, at their size."""
     if val_target is not None and val_data is None:
         raise ValueError(f"`val_target` must come with `val_data`. Received: val_target={str(val_target)!r}")
     if val_data is not None:
@@ -79,6 +87,25 @@ def load_photos(
 
         return load_tfds(str(data).removeprefix("tfds:"), channels, data_dir, on_bad)
     return load_folder(Path(data), target, channels, on_bad, cache)
+
+
+def _resized(photos: Photos, side: int) -> Photos:
+    """The photos, made smaller (bicubic, antialiased) where their shorter side is longer than `side`."""
+    if photos.factors[1:]:
+        raise ValueError(f"`resize` must be None for pairs, whose flaws it would change. Received: resize={side}")
+    if side < 1:
+        raise ValueError(f"`resize` must be at least 1. Received: resize={side}")
+
+    def read(key):
+        photo = photos.read(key)
+        scale = side / min(photo.shape[:2])
+        if scale >= 1:
+            return photo
+        return from_float(resized(photo, [round(scale * length) for length in photo.shape[:2]]), photo.dtype)
+
+    smaller = photos.with_keys(photos.keys, read)
+    smaller.bad |= photos.bad
+    return smaller
 
 
 def load_folder(folder: Path, target, channels: int, on_bad: str, cache) -> tuple[Photos, Photos]:

@@ -165,6 +165,7 @@ def test_batches_of_pairs(folders):
 
 def test_mistakes_are_refused(folders):
     bad = {
+        "`resize` must be None for pairs": {"resize": 20},
         "`val_target` must come with `val_data`": {"val_target": folders / "target"},
         "both be photos, or pairs of one size. Received: pairs of 1 times the size and photos": {
             "val_data": folders / "target"

@@ -36,6 +36,24 @@ def test_hidden_files_and_folders_are_left_out(tmp_path):
     assert folder_photos(str(folder))[0].ndim == 3
 
 
+def test_larger_photos_are_made_smaller(tmp_path):
+    rng = np.random.default_rng(0)
+    small = rng.integers(80, 176, (20, 30, 3), "uint8")  # no overshoot that is clipped
+    sizes = {"a.png": (300, 200), "b.png": (30, 20), "c.png": (90, 180)}
+    for name, size in sizes.items():
+        Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(tmp_path / name)
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    parts = load_photos(tmp_path, resize=60, on_bad="skip")
+    photos = {key: part[i] for part in parts for i, key in enumerate(part.keys) if key != "torn.png"}
+    assert [photos[key].shape[:2] for key in sorted(photos)] == [(60, 90), (20, 30), (120, 60)]
+    with Image.open(tmp_path / "a.png") as image:
+        by_pillow = np.asarray(image.resize((90, 60), Image.Resampling.BICUBIC), int)
+    assert photos["a.png"].dtype == "uint8" and np.abs(photos["a.png"] - by_pillow).max() <= 1
+    assert load_photos("sample", resize=100)[1][0].shape == (100, 100, 3)
+    with pytest.raises(ValueError, match="`resize` must be at least 1"):
+        load_photos("sample", resize=0)
+
+
 def test_adding_a_file_moves_no_other(tmp_path):
     save_photos(tmp_path, [f"{i}.png" for i in range(100)])
     training, validation = load_photos(tmp_path)

@@ -35,6 +35,14 @@ def test_folders_are_mirrored(folder):
     assert jobs[0].folder == Path("out")
 
 
+def test_originals_may_have_another_suffix(folder):
+    for name in ("originals/deep/a.PNG", "originals/deep/a.txt", "originals/b.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    references = [job.reference for job in plan(["in"], "out", reference=Path("originals"))]
+    assert references == [Path("originals", name) for name in ("b.png", "deep/a.PNG", "deep/c.gif")]
+
+
 def test_files_globs_and_streams(folder):
     assert targets(["in/b.png", "in/deep/a.JPG"], "out") == ["out/b.png", "out/a.JPG"]
     assert targets(["in/**/*.gif", "other/*"], "out") == ["out/deep/c.png", "out/b.png"]
