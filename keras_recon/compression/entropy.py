@@ -37,9 +37,9 @@ def rounded(values):
     return values + ops.stop_gradient(ops.round(values) - values)
 
 
-def checkerboard(numpy, rows: int, columns: int):
-    """Which positions (rows, columns) come first, as an array of NumPy or of `keras.ops`."""
-    return (numpy.arange(rows)[:, None] + numpy.arange(columns)) % 2 == 0
+def checkerboard(numpy, rows: int, columns: int, top: int = 0):
+    """Which positions (rows, columns) come first, from the row `top` on, as an array of NumPy or of `keras.ops`."""
+    return (numpy.arange(rows)[:, None] + numpy.arange(columns) + top) % 2 == 0
 
 
 @keras.saving.register_keras_serializable("keras_recon")
