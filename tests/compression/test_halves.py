@@ -50,6 +50,7 @@ np.savez(sys.argv[3], images=model.decompress(halves["latents"], quality), **hal
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_export("tf_saved_model"), reason="the backend writes no SavedModel")
 def test_a_savedmodel_answers_alike_without_keras(codec, tmp_path):
     pytest.importorskip("tensorflow")
