@@ -1,21 +1,29 @@
-"""Bytes and PSNR of a learned codec beside JPEG, WebP and AVIF as Pillow writes them, on whole photos.
+"""Bits and quality of a learned codec beside JPEG, WebP and AVIF as Pillow writes them, and PCA, on whole photos.
 
-Every bit of a file counts. Bits per pixel and the PSNR of RGB, of 8 bits each, are means over the photos at each
-quality; BD-rate is the mean difference in bits at equal PSNR ("Calculation of average PSNR differences between
-RD-curves", Bjontegaard, 2001), of curves interpolated by monotone cubics.
+Every bit of a file counts. PCA is that of 8x8 patches, fitted to --training photos: all values, rounded by an equal
+step; its bits are the cross-entropy under probabilities fixed on those photos, which an arithmetic coder reaches, and
+40 of a header. Bits per pixel, the PSNR of RGB and MS-SSIM, of 8 bits, are means over the photos at each quality. Every
+curve becomes a file in the format of CompressAI's results, which its plots read, and all become `curves.png`.
 """
 
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL
 from arguments import Parser
+from keras import ops
 from PIL import Image
 from scipy.interpolate import PchipInterpolator
 
-from keras_recon import load_model
+from keras_recon import data, load_model, metrics
 from keras_recon.compression import ImageCodec, compress, decompress
+from keras_recon.evaluation.figures import save_rate
+from keras_recon.evaluation.rate import LatentCoder, bd_rate
+from keras_recon.layers.linear_autoencoder import principal_components
+from keras_recon.ops import patchify, unpatchify
 from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
 
@@ -26,11 +34,11 @@ CODECS = {
     "avif": ({"speed": 4}, (20, 30, 40, 50, 60, 70)),
 }
 QUALITIES = np.linspace(0, 1, 9)  # of the learned one
+STEPS = (160, 120, 80, 56, 40, 28, 20, 14)  # of PCA, in 1/255
 RATES = (0.25, 0.5, 0.75, 1.0)
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / max(np.square(a.astype("float64") - b).mean(), 1e-10)))
+MIN_SIDE = 161  # pixels, of MS-SSIM
+PATCH, CROP, MAX_PATCHES = 8, 512, 2**17
+PCA_HEADER = 5  # bytes of height, width and step
 
 
 def transmit(photo: np.ndarray, codec: str, quality: int) -> tuple[int, np.ndarray]:
@@ -41,34 +49,61 @@ def transmit(photo: np.ndarray, codec: str, quality: int) -> tuple[int, np.ndarr
         return len(file.getvalue()), np.asarray(image.convert("RGB"))
 
 
-def curve(photos: list[np.ndarray], qualities, coded) -> list[dict]:
-    """A point for each quality: means over the photos."""
+def pca_codec(photos: data.Photos) -> Callable:
+    """A function of a photo and a step that gives its bytes and what is decoded, as `transmit` does."""
+    rng, parts = np.random.default_rng(0), []
+    for photo in photos:
+        top, left = (rng.integers(max(1, side - CROP)) for side in photo.shape[:2])
+        patches = _patches(photo[top : top + CROP, left : left + CROP]).reshape(-1, 3 * PATCH**2)
+        parts.append(rng.permutation(patches)[: MAX_PATCHES // len(photos)])
+    patches = np.concatenate(parts)
+    mean, components, _ = principal_components(patches, patches.shape[1])
+    fitted, coders = (patches - mean) @ components.T, {}
+
+    def code(photo, step):
+        if step not in coders:  # components are orthonormal: all gains are 1
+            coders[step] = LatentCoder(fitted, np.ones(len(components)), step / 255)
+        rounded, sizes = coders[step](((_patches(photo) - mean) @ components.T)[None])
+        decoded = ops.convert_to_numpy(unpatchify(rounded @ components + mean, PATCH))[0]
+        decoded = np.rint(255 * decoded.clip(0, 1)).astype("uint8")
+        return int(sizes[0]) + PCA_HEADER, decoded[: photo.shape[0], : photo.shape[1]]
+
+    return code
+
+
+def _patches(photo):
+    """(rows, columns, values) in [0, 1], of a photo that is continued to a multiple of the patch."""
+    padded = np.pad(photo, [*((0, -side % PATCH) for side in photo.shape[:2]), (0, 0)], "edge")
+    return ops.convert_to_numpy(patchify(padded[None] / np.float32(255), PATCH))[0]
+
+
+def curve(photos: data.Photos, qualities, coded: Callable) -> dict[str, list[float]]:
+    """Means over the photos at each quality, in CompressAI's words."""
     points = []
     for quality in qualities:
         rows = []
         for photo in photos:
             start = time.perf_counter()
             size, decoded = coded(photo, quality)
-            rows.append((8 * size / photo[..., 0].size, psnr(photo, decoded), time.perf_counter() - start))
-        rate, score, seconds = np.mean(rows, axis=0)
-        points.append({"quality": float(quality), "bpp": float(rate), "psnr": float(score), "seconds": float(seconds)})
-        print(f"{quality:7.3f} {rate:7.4f} {score:7.3f} {seconds:6.2f}", flush=True)
-    return points
+            seconds = time.perf_counter() - start
+            pair = [image[None] / np.float32(255) for image in (photo, decoded)]
+            scores = [float(metric(*pair)[0]) for metric in (metrics.psnr, metrics.multi_scale_ssim)]
+            rows.append((8 * size / photo[..., 0].size, *scores, seconds))
+        points.append(np.mean(rows, axis=0))
+        print("{:7.3f} {:7.4f} {:7.3f} {:8.5f} {:6.2f}".format(quality, *points[-1]), flush=True)
+    bpp, psnr, ms_ssim, _ = np.transpose(points).tolist()
+    return {"bpp": bpp, "psnr-rgb": psnr, "ms-ssim-rgb": ms_ssim}
 
 
-def at_rate(points: list[dict], rate: float) -> float:
+def points(results: dict) -> list[tuple[float, float]]:
+    """Bits per pixel and PSNR."""
+    return list(zip(results["bpp"], results["psnr-rgb"]))
+
+
+def at_rate(results: dict, rate: float) -> float:
     """PSNR in dB at bits per pixel, NaN outside of the curve."""
-    rates = [point["bpp"] for point in points]
-    interpolated = PchipInterpolator(np.log(rates), [point["psnr"] for point in points], extrapolate=False)
+    interpolated = PchipInterpolator(np.log(results["bpp"]), results["psnr-rgb"], extrapolate=False)
     return float(interpolated(np.log(rate)))
-
-
-def bd_rate(points: list[dict], anchor: list[dict]) -> float:
-    """By how much more bits than the anchor a curve needs at equal PSNR: -0.1 is a tenth less."""
-    curves = [([p["psnr"] for p in side], np.log([p["bpp"] for p in side])) for side in (points, anchor)]
-    low, high = max(c[0][0] for c in curves), min(c[0][-1] for c in curves)
-    integrals = [PchipInterpolator(*c).integrate(low, high) for c in curves]
-    return float(np.exp((integrals[0] - integrals[1]) / (high - low)) - 1)
 
 
 def main(argv: list[str] | None = None):
@@ -76,31 +111,43 @@ def main(argv: list[str] | None = None):
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder")
     parser.add_argument("--model", default="codec", help="(default: %(default)s)")
     parser.add_argument("--codecs", nargs="*", choices=CODECS, default=[*CODECS], help="(default: all)")
-    parser.add_argument("--output", type=Path, default=Path("rate_distortion.json"), help="(default: %(default)s)")
+    parser.add_argument("--training", type=Path, help="folder of other photos, for PCA; without it, PCA is left out")
+    parser.add_argument("--output", type=Path, default=Path("rate_distortion"), help="folder (default: %(default)s)")
     args = parser.parse_args(argv)
-    paths = sorted(p for p in args.photos.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".tif"))
-    photos = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
-    if not photos:
-        parser.error(f"PHOTOS must be a folder with photos. Received: {args.photos}")
-    model = load_model(args.model, ImageCodec)
+    try:
+        photos = data.folder_photos(args.photos)
+        small = [key for key, photo in zip(photos.keys, photos) if min(photo.shape[:2]) < MIN_SIDE]
+        if small:
+            raise ValueError(f"PHOTOS must have at least {MIN_SIDE} pixels a side, for MS-SSIM. Received: {small[0]}")
+        pca = pca_codec(data.folder_photos(args.training)) if args.training else None
+        model = load_model(args.model, ImageCodec)
+    except ValueError as error:
+        parser.error(str(error))
 
     def learned(photo, quality):
-        data = compress(model, photo, quality)
-        return len(data), decompress(model, data)
+        file = compress(model, photo, quality)
+        return len(file), decompress(model, file)
 
-    print("quality    bpp    psnr  seconds, to encode and decode a photo")
-    curves = {}
-    for name in args.codecs:
-        print(name)
-        curves[name] = curve(photos, CODECS[name][1], lambda photo, q, name=name: transmit(photo, name, q))
-    print(args.model)
+    coded = {name: (CODECS[name][1], lambda photo, q, name=name: transmit(photo, name, q)) for name in args.codecs}
+    coded |= {"pca": (STEPS, pca)} if pca else {}
+    coded["keras_recon"] = (QUALITIES, learned)
     learned(photos[0], 0.5)  # what is set up once
-    curves["keras_recon"] = curve(photos, QUALITIES, learned)
+    print("quality     bpp    psnr  ms-ssim  seconds, to encode and decode a photo")
+    curves = {}
+    for name, (qualities, function) in coded.items():
+        print(name)
+        curves[name] = curve(photos, qualities, function)
     print("PSNR at bpp  " + "".join(f"{rate:8.2f}" for rate in RATES) + "  BD-rate of keras_recon")
-    for name, points in curves.items():
-        scores = "".join(f"{at_rate(points, rate):8.2f}" for rate in RATES)
-        print(f"{name:13}{scores}  {bd_rate(curves['keras_recon'], points):+.1%}")
-    write_json(args.output, {"photos": len(photos), "model": args.model, "curves": curves, **environment()})
+    made = f"{len(photos)} photos, Pillow {PIL.__version__}, {', '.join(environment().values())}"
+    for name, results in curves.items():
+        saved = bd_rate(points(curves["keras_recon"]), points(results))
+        scores = "".join(f"{at_rate(results, rate):8.2f}" for rate in RATES)
+        print(f"{name:13}{scores}  " + ("" if saved is None else f"{saved:+.1%}"))
+        description = f"{args.model}, {made}" if name == "keras_recon" else made
+        content = {"name": name, "description": description, "results": results}
+        write_json(args.output / f"{name}.json", content)
+    curves = {name: points(results) for name, results in curves.items()}
+    save_rate(args.output / "curves.png", curves, {}, codecs=CODECS, unit="bits per pixel")
 
 
 if __name__ == "__main__":

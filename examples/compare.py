@@ -22,7 +22,7 @@ from app.settings import RunConfig
 from keras_recon.utils.run import Run
 
 BATCH = 64
-OTHER_ROWS = ("original", "pca", "mean", "input", "jpeg", "webp")
+OTHER_ROWS = ("original", "pca", "mean", "input", "jpeg", "webp", "avif")
 
 
 @dataclasses.dataclass(frozen=True)

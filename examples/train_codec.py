@@ -15,9 +15,14 @@ with quiet_start():
 
     from keras_recon import data
     from keras_recon.compression import ImageCodec
-    from keras_recon.metrics import PSNR
+    from keras_recon.metrics import PSNR, MultiScaleSSIM
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Losses, of bits near those of mse at equal qualities, metrics with their headings, and the least side of the crops.
+DISTORTIONS = {
+    "mse": ("mse", {"psnr": "PSNR (dB)"}, 32),
+    "ms-ssim": ("0.02*ms_ssim", {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM"}, 192),
+}
 
 
 def main(argv: list[str] | None = None):
@@ -25,7 +30,9 @@ def main(argv: list[str] | None = None):
     add = parser.add_argument
     add("--data", default="sample", help="photos: 'sample', 'tfds:NAME' or a folder")
     add("--from", dest="start", metavar="MODEL", help="a codec to begin with: 'codec', a .keras file or a folder")
-    add("--image-size", type=int, default=128, help="side of the crops in pixels, a multiple of 32")
+    text = "what is weighed against bits: the squared error, or 1 - MS-SSIM, as eyes see (default: %(default)s)"
+    add("--distortion", choices=DISTORTIONS, default="mse", help=text)
+    add("--image-size", type=int, help="side of the crops in pixels, a multiple of 32 (default: 128, of ms-ssim 192)")
     add("--batch-size", type=int, default=8, help="images per step")
     add("--epochs", type=int, default=10)
     add("--steps-per-epoch", type=int, default=200)
@@ -34,11 +41,13 @@ def main(argv: list[str] | None = None):
     add("--output", type=Path, default=Path("saved_models/codec"), help="folder of the model")
     add("--logs", type=Path, default=Path("runs/codec"), help="folder of the TensorBoard logs")
     args = parser.parse_args(argv)
-    if args.image_size % 32 or args.image_size < 32:
-        fail(f"--image-size must be a multiple of 32. Received: {args.image_size}")
+    loss, headings, least = DISTORTIONS[args.distortion]
+    size = max(128, least) if args.image_size is None else args.image_size
+    if size % 32 or size < least:
+        fail(f"--image-size must be a multiple of 32, of {args.distortion} at least {least}. Received: {size}")
     keras.utils.set_random_seed(args.seed)
     try:
-        shape = (args.image_size, args.image_size, 3)
+        shape = (size, size, 3)
         training, validation = data.load(
             args.data, shape, args.batch_size, args.steps_per_epoch, seed=args.seed, quarter_turns=True
         )
@@ -55,7 +64,7 @@ def main(argv: list[str] | None = None):
     optimizer = keras.optimizers.AdamW(
         rate, weight_decay=0.0, epsilon=1e-10, global_clipnorm=1.0, use_ema=True, ema_momentum=0.999
     )
-    codec.compile(optimizer, metrics=[PSNR()])
+    codec.compile(optimizer, loss, metrics=[PSNR(), MultiScaleSSIM()][: len(headings)])
     args.output.mkdir(parents=True, exist_ok=True)
     callbacks = [
         keras.callbacks.SwapEMAWeights(),  # validated and saved are the averaged weights
@@ -63,10 +72,11 @@ def main(argv: list[str] | None = None):
         keras.callbacks.ModelCheckpoint(args.output / "model.keras"),
     ]
     codec.fit(training, epochs=args.epochs, validation_data=validation, callbacks=callbacks, verbose=2)
-    print("quality  bits per pixel  PSNR (dB)")
+    print("quality  bits per pixel  " + "  ".join(headings.values()))
     for codec.quality in QUALITIES:
         scores = codec.evaluate(validation, verbose=0, return_dict=True)
-        print(f"{codec.quality:7.2f}  {scores['bits_per_pixel']:14.3f}  {scores['psnr']:9.2f}")
+        measured = "  ".join(f"{scores[name]:{len(heading)}.4g}" for name, heading in headings.items())
+        print(f"{codec.quality:7.2f}  {scores['bits_per_pixel']:14.3f}  {measured}")
 
 
 if __name__ == "__main__":

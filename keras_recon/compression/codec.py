@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_recon.compression.entropy import EntropyModel
+from keras_recon.compression.halves import Halves
 from keras_recon.compression.rate_distortion import LEVELS, RateDistortion
 from keras_recon.layers import ConvDecoder, ConvEncoder
 from keras_recon.layers.linear_autoencoder import principal_components
@@ -21,7 +22,7 @@ CHANNELS = 3
 
 
 @keras.saving.register_keras_serializable("keras_recon")
-class ImageCodec(RateDistortion, SafelySaved):
+class ImageCodec(RateDistortion, Halves, SafelySaved):
     """A transform codec with a network beside it on both sides and a learned entropy model: one for all qualities.
 
         images -+-> KLT of 8x8 patches -(+)-> gains -> EntropyModel -> 1 / gains -+-> inverse KLT -(+)-> images

@@ -74,14 +74,15 @@ class Encoder:
 
     def encode(self, symbols: np.ndarray, scales: np.ndarray):
         """Integers of any shape, and indices of their scales of the same shape."""
-        if not np.abs(symbols).max(initial=0) < HALF**2 // 2:  # NaN is not, either
+        least, greatest = symbols.min(initial=0), symbols.max(initial=0)
+        if not -(HALF**2) // 2 < least <= greatest < HALF**2 // 2:  # NaN is not, either
             raise ValueError("A file has no room for the codec's latents: they must be numbers below 2^31")
-        symbols, scales = symbols.ravel().astype("int32"), scales.ravel()
+        symbols, scales = symbols.ravel(), scales.ravel()
         for scale in np.unique(scales):
             model, size = _table(int(scale))
-            values = symbols[scales == scale]
+            values = symbols[scales == scale].astype("int32")
             within = np.abs(values) <= size
-            self.encoder.encode(np.where(within, values + size, 2 * size + 1).astype("int32"), model)
+            self.encoder.encode(np.where(within, values + size, 2 * size + 1), model)
             digits = np.stack(np.divmod(values[~within].astype("int64") + HALF**2 // 2, HALF), axis=-1)
             self.encoder.encode(digits.ravel().astype("int32"), self.stream.model.Uniform(HALF))
 
@@ -101,7 +102,7 @@ class Decoder:
     def decode(self, scales: np.ndarray) -> np.ndarray:
         """Integers of the shape of the indices of their scales; nonsense of bytes that are damaged."""
         flat = scales.ravel()
-        symbols = np.empty(flat.shape, "int64")
+        symbols = np.empty(flat.shape, "int32")
         for scale in np.unique(flat):
             model, size = _table(int(scale))
             of_scale = flat == scale

@@ -37,9 +37,9 @@ def rounded(values):
     return values + ops.stop_gradient(ops.round(values) - values)
 
 
-def checkerboard(numpy, rows: int, columns: int):
-    """Which positions (rows, columns) come first, as an array of NumPy or of `keras.ops`."""
-    return (numpy.arange(rows)[:, None] + numpy.arange(columns)) % 2 == 0
+def checkerboard(numpy, rows: int, columns: int, top: int = 0):
+    """Which positions (rows, columns) come first, from the row `top` on, as an array of NumPy or of `keras.ops`."""
+    return (numpy.arange(rows)[:, None] + numpy.arange(columns) + top) % 2 == 0
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -109,12 +109,17 @@ class EntropyModel(keras.layers.Layer):
             latents: (batch, rows, columns, channels), rows and columns multiples of 4.
             knots: (batch, knots), what tells the quality.
         """
+        _, _, decoded, bits = self.code(latents, knots, training)
+        return decoded, bits
+
+    def code(self, latents, knots, training=None):
+        """Rounded hyper-latents and residuals, which are the symbols of a coder, rounded latents, and bits."""
         hyper = self.hyper_latents(latents)
         rounded_hyper = rounded(hyper)
         bits = self._bits(hyper, rounded_hyper, self.hyper_log_scale, training)
         features = self.features(rounded_hyper, knots)
         first = checkerboard(ops, *ops.shape(latents)[1:3])[..., None]
-        decoded, start = [], 0
+        symbols, decoded, start = [], [], 0
         for i, size in enumerate(self.slices):
             of_slice = latents[..., start : start + size]
             mean, log_scale = self.parameters(i, features, decoded, ops.zeros_like(of_slice))
@@ -124,9 +129,10 @@ class EntropyModel(keras.layers.Layer):
             residuals = of_slice - mean
             rounded_residuals = rounded(residuals)
             bits = bits + self._bits(residuals, rounded_residuals, log_scale, training)
+            symbols.append(rounded_residuals)
             decoded.append(mean + rounded_residuals)
             start += size
-        return ops.concatenate(decoded, axis=-1), bits
+        return rounded_hyper, ops.concatenate(symbols, axis=-1), ops.concatenate(decoded, axis=-1), bits
 
     def hyper_latents(self, latents):
         """(batch, rows / 4, columns / 4, hyper_dim), not rounded."""

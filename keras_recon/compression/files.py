@@ -9,7 +9,6 @@ from keras import ops
 
 from keras_recon.compression.codec import CHANNELS, PATCH_SIZE, ImageCodec
 from keras_recon.compression.coder import Decoder, Encoder, bits
-from keras_recon.compression.entropy import checkerboard
 from keras_recon.compression.integer import MAX_QUALITY, UNIT, IntegerEntropyModel
 
 MAGIC = b"KRC"
@@ -22,6 +21,7 @@ MAX_PIXELS = 2**28
 TILE = 512  # pixels
 # Pixels on each side on which the outputs of encoder and decoder depend, beside `OF_BLOCK` for each block per level.
 REACH, OF_BLOCK = (7, 22), 28
+HYPER_HALO = 64  # pixels on each side, two hyper-latents, beyond which these see nothing
 # How much more than its own error a latent's rounding costs: later slices and the decoder's network see it too.
 CARE = 4.0
 
@@ -61,28 +61,35 @@ def compress(codec: ImageCodec, image: np.ndarray, quality: float = 0.5) -> byte
         raise ValueError(f"A file has at most {MAX_PIXELS:,} pixels, 65,535 a side. Received: {height}x{width}")
     step = round(MAX_QUALITY * quality)
     knots = codec.knots(np.array([step / MAX_QUALITY], "float32"))
-    padded = np.pad(image, [(0, -side % codec.multiple) for side in (height, width)] + [(0, 0)], "edge")
-    padded = np.repeat(padded, CHANNELS // channels, axis=2)
+    beyond = [*((0, -side % codec.multiple) for side in (height, width)), (0, 0)]
 
     def analyse(pixels):
-        return ops.convert_to_numpy(codec.analyse(pixels[None] / np.float32(255), knots))[0]
+        pixels = np.repeat(pixels, CHANNELS // channels, axis=2)
+        return codec.analyse(pixels[None] / np.float32(255), knots)
 
-    latents = _in_tiles(analyse, padded, 1, PATCH_SIZE, _halo(codec, 0))
-    hyper = np.rint(ops.convert_to_numpy(codec.entropy_model.hyper_latents(latents[None]))[0])
+    def hyper_analyse(latents):
+        return codec.entropy_model.hyper_latents(latents[None])
+
+    latents = _in_tiles(analyse, np.pad(image, beyond, "edge"), codec.latent_dim, 1, PATCH_SIZE, _halo(codec, 0))
+    hyper = np.rint(_in_tiles(hyper_analyse, latents, codec.hyper_dim, PATCH_SIZE, codec.multiple, HYPER_HALO))
     steps = np.exp(ops.convert_to_numpy(ops.matmul(knots, codec.log_inverse_gain))[0])
     weights = CARE * codec.distortion_weight(step / MAX_QUALITY) / CHANNELS * np.square(steps)
     encoder = Encoder()
 
-    def coded(symbols, scales):
-        encoder.encode(symbols, scales)
-        return symbols
-
-    def rounded(means, scales, where):
-        positions, channels = where
-        return coded(_rounded(latents[positions][:, channels] - means / UNIT, scales, weights[channels]), scales)
+    def code(bands, of_slice):
+        coded, of_bands = [], []
+        for at, means, scales in bands:
+            symbols = _rounded(latents[(*at, of_slice)] - means / UNIT, scales, weights[of_slice])
+            latents[(*at, of_slice)] = means + UNIT * symbols
+            coded.append(symbols)
+            of_bands.append(scales)
+        symbols = np.concatenate(coded)
+        coded.clear()  # a large photo's memory
+        encoder.encode(symbols, np.concatenate(of_bands))
 
     model = IntegerEntropyModel(codec.entropy_model, codec.num_knots)
-    _, checksum = _latents(model, step, lambda scales: coded(hyper, np.broadcast_to(scales, hyper.shape)), rounded)
+    encoder.encode(hyper, np.broadcast_to(model.hyper_scales, hyper.shape))
+    checksum = _code(model, step, hyper, latents, code)
     header = HEADER.pack(MAGIC, VERSION, _digest(codec), step, channels, height, width, checksum)
     data = encoder.to_bytes()
     return header + CHECKSUM.pack(zlib.crc32(header + data)) + data
@@ -112,13 +119,22 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
     if channels not in (1, CHANNELS) or not 0 < height * width <= MAX_PIXELS or len(coded) + 8 < least:
         raise ValueError(f"it claims {height}x{width} pixels of {channels} channels, which it cannot hold")
     decoder = Decoder(coded)
+    of_hyper = codec.multiple // PATCH_SIZE
+    latents = np.zeros((of_hyper * rows, of_hyper * columns, codec.latent_dim), "float32")
+
+    def code(bands, of_slice):
+        places, of_bands = [], []
+        for at, means, scales in bands:
+            latents[(*at, of_slice)] = means
+            places.append(at)
+            of_bands.append(scales)
+        symbols = decoder.decode(np.concatenate(of_bands))
+        for at, part in zip(places, np.split(symbols, np.cumsum([len(scales) for scales in of_bands])[:-1])):
+            latents[(*at, of_slice)] += UNIT * part.astype("float64")
+
     try:
-        latents, found = _latents(
-            model,
-            step,
-            lambda scales: decoder.decode(np.broadcast_to(scales, (rows, columns, len(scales)))),
-            lambda means, scales, where: decoder.decode(scales),
-        )
+        hyper = decoder.decode(np.broadcast_to(model.hyper_scales, (rows, columns, len(model.hyper_scales))))
+        found = _code(model, step, hyper, latents, code)
     except AssertionError:  # of constriction, where bytes cannot be
         found = None
     if found != checksum:
@@ -127,35 +143,32 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
 
     def synthesise(values):
         images = codec.synthesise(ops.convert_to_tensor(values[None] / UNIT, "float32"), knots)
-        return np.rint(255 * ops.convert_to_numpy(images)[0]).astype("uint8")
+        return np.rint(255 * ops.convert_to_numpy(images))
 
-    image = _in_tiles(synthesise, latents, PATCH_SIZE, 1, _halo(codec, 1))[:height, :width]
+    image = _in_tiles(synthesise, latents, CHANNELS, PATCH_SIZE, 1, _halo(codec, 1), "uint8")[:height, :width]
     return image if channels == CHANNELS else np.rint(image.mean(axis=2, keepdims=True)).astype("uint8")
 
 
-def _latents(model: IntegerEntropyModel, step: int, hyper: Callable, symbols: Callable) -> tuple[np.ndarray, int]:
-    """What sender and receiver compute alike: the rounded latents, in whole numbers of 1 / `UNIT`, and their checksum.
+def _code(model: IntegerEntropyModel, step: int, hyper: np.ndarray, latents: np.ndarray, code: Callable) -> int:
+    """What sender and receiver compute alike, slice by slice and half by half; the checksum of all latents is returned.
 
     Args:
         model: of the codec.
         step: of the quality.
-        hyper: the hyper-latents, of the indices of their scales.
-        symbols: of the means, of the indices of the scales, and of where they are: the positions, and the channels.
+        hyper: the hyper-latents.
+        latents: (rows, columns, channels), which become the decoded ones, in whole numbers of 1 / `UNIT`.
+        code: of what `model.parameters` gives, and of the channels: it decodes these latents, in place.
     """
-    of_hyper, start = hyper(model.hyper_scales), 0
-    checksum = zlib.crc32(of_hyper.astype("<i8").tobytes())
-    features, decoded = model.features(of_hyper, step), []
-    first = checkerboard(np, *features.shape[:2])
-    for i, size in enumerate(model.slices):
-        values = np.zeros((*first.shape, size), "float32")
-        for positions in (first, ~first):
-            means, scales = (array[positions] for array in model.parameters(i, features, decoded, values))
-            coded = symbols(means, scales, (positions, slice(start, start + size)))
-            values[positions] = means + UNIT * coded
-        decoded.append(values)
-        checksum = zlib.crc32(values.astype("<i8").tobytes(), checksum)
+    checksum, start = zlib.crc32(hyper.astype("<i8").tobytes()), 0
+    features = model.features(hyper, step)
+    for index, size in enumerate(model.slices):
+        of_slice = slice(start, start + size)
+        for half in (0, 1):
+            code(model.parameters(index, half, features, latents), of_slice)
+        for row in latents:
+            checksum = zlib.crc32(row[:, of_slice].astype("<i8").tobytes(), checksum)
         start += size
-    return np.concatenate(decoded, axis=-1), checksum
+    return checksum
 
 
 def _rounded(values, scales, weights):
@@ -178,23 +191,27 @@ def _halo(codec: ImageCodec, part: int) -> int:
     return -(-(REACH[part] + OF_BLOCK * codec.num_blocks[part]) // PATCH_SIZE) * PATCH_SIZE
 
 
-def _in_tiles(function: Callable, array: np.ndarray, unit: int, scale: int, halo: int) -> np.ndarray:
+def _in_tiles(
+    function: Callable, array: np.ndarray, values: int, unit: int, scale: int, halo: int, dtype: str = "float32"
+) -> np.ndarray:
     """`function` of an array (rows, columns, values), tile by tile; the result has `unit / scale` times its sides.
 
     Args:
+        function: of a tile; its result has a batch axis, of one.
+        values: of the result.
         unit: pixels for each row of the array.
         scale: pixels for each row of the result.
         halo: pixels around a tile that `function` gets beside it.
+        dtype: of the result.
     """
     tile, halo = TILE // unit, halo // unit
     rows, columns, _ = array.shape
-    bands = []
+    result = np.empty((rows * unit // scale, columns * unit // scale, values), dtype)
     for top in range(0, rows, tile):
-        band = []
         for left in range(0, columns, tile):
             y, x = max(0, top - halo), max(0, left - halo)
-            output = function(array[y : top + tile + halo, x : left + tile + halo])
-            place = [slice((a - b) * unit // scale, (a - b + tile) * unit // scale) for a, b in ((top, y), (left, x))]
-            band.append(output[tuple(place)])
-        bands.append(np.concatenate(band, axis=1))
-    return np.concatenate(bands)
+            output = ops.convert_to_numpy(function(array[y : top + tile + halo, x : left + tile + halo]))[0]
+            inner = [slice((a - b) * unit // scale, (a - b + tile) * unit // scale) for a, b in ((top, y), (left, x))]
+            place = [slice(a * unit // scale, (a + tile) * unit // scale) for a in (top, left)]
+            result[tuple(place)] = output[tuple(inner)]
+    return result

@@ -5,10 +5,12 @@ is rounded, finely enough that nothing needs to be trained for it. Integers are 
 products of them are exact up to 2^53 in any order, and which matrix products are fast in.
 """
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from keras import ops
 
-from keras_recon.compression.entropy import CONTEXT_SCALE, MAX_LOG_SCALE, MIN_LOG_SCALE, EntropyModel
+from keras_recon.compression.entropy import CONTEXT_SCALE, MAX_LOG_SCALE, MIN_LOG_SCALE, EntropyModel, checkerboard
 
 UNIT = 2**8  # of activations: a one of them
 WEIGHT_UNIT = 2**12  # of kernels
@@ -43,33 +45,49 @@ class IntegerEntropyModel:
         knots = (UNIT * np.maximum(MAX_QUALITY - np.abs(at), 0) + MAX_QUALITY // 2) // MAX_QUALITY
         planes = np.broadcast_to(knots.astype("float32"), (*hyper.shape[:2], self.num_knots))
         x = np.concatenate([UNIT * hyper.astype("float32"), planes], axis=-1)
-        for weights in self.synthesis:
-            x = _conv([x], *weights, rectified=True)
-            rows, columns, values = x.shape
-            x = x.reshape(rows, columns, 2, 2, values // 4).swapaxes(1, 2).reshape(2 * rows, 2 * columns, -1)
+        for kernel, bias in self.synthesis:
+            output = np.empty((*x.shape[:2], len(bias)), "float32")
+            for at, values in _conv(x.__getitem__, x.shape[:2], kernel, bias):
+                output[at] = np.maximum(values, 0)
+            rows, columns, values = output.shape
+            x = output.reshape(rows, columns, 2, 2, values // 4).swapaxes(1, 2)
+            x = x.reshape(2 * rows, 2 * columns, values // 4)
         return x
 
-    def parameters(self, index: int, features, decoded: list, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means, in whole numbers of 1 / `UNIT`, and indices of scales of a slice, given what is decoded.
+    def parameters(self, index: int, half: int, features: np.ndarray, latents: np.ndarray) -> Iterator[tuple]:
+        """Of half of the positions of a slice, in bands of rows: where, means, and indices of scales.
+
+        Where is a pair of arrays, the rows and the columns (positions,). Means are in whole numbers of 1 / `UNIT`; they
+        and indices are (positions, channels of the slice).
 
         Args:
             index: of the slice.
+            half: 0 for the positions that come first on the checkerboard, which the others, 1, know.
             features: what `features` gives.
-            decoded: the slices before, in whole numbers of 1 / `UNIT`.
-            known: of this slice, zero where nothing is known.
+            latents: (rows, columns, channels) in whole numbers of 1 / `UNIT`; what is not decoded yet does not count.
         """
-        parts = (*decoded, known[..., : self.context_dims[index]])
-        context = [np.floor(CONTEXT_SCALE * part + 0.5) for part in parts]
-        x = _conv([features, *context], *self.hidden[index], rectified=True)
-        means, scales = np.split(_conv([x], *self.heads[index]), 2, axis=-1)
-        return means, _index(scales)
+        start = sum(self.slices[:index])
+        end = start + half * self.context_dims[index]
+        kernel, bias = self.hidden[index]
+        kernel = kernel[:, :, : features.shape[-1] + end]  # the others meet zeros
+
+        def context(rows):
+            known = np.floor(CONTEXT_SCALE * latents[rows, :, :end] + 0.5)
+            known[~checkerboard(np, *known.shape[:2], rows.start), start:] = 0
+            return np.concatenate([features[rows], known], axis=-1)
+
+        for at, hidden in _conv(context, latents.shape[:2], kernel, bias, half):
+            kernel_of_head, bias_of_head = self.heads[index]
+            sums = np.clip(hidden, 0, MAX_ACTIVATION).astype("float64") @ kernel_of_head[0, 0] + bias_of_head
+            means, scales = np.split(_rounded(sums), 2, axis=-1)
+            yield at, means, _index(scales)
 
 
 def _index(log_scales):
     """Indices of the nearest of `NUM_SCALES` scales, of logarithms in whole numbers of 1 / `UNIT`."""
     step = UNIT // SCALES_PER_OCTAVE
     index = np.floor((log_scales - UNIT * MIN_LOG_SCALE + step // 2) / step)  # by a power of two: exact
-    return np.clip(index, 0, NUM_SCALES - 1).astype("int32")
+    return np.clip(index, 0, NUM_SCALES - 1).astype("uint8")
 
 
 def _weights(layer):
@@ -81,26 +99,37 @@ def _weights(layer):
     return kernel, bias
 
 
-def _conv(parts, kernel, bias, rectified=False):
-    """A "same" convolution of arrays (rows, columns, values) side by side, rounded to whole numbers.
+def _rounded(sums):
+    """Whole numbers of 1 / `UNIT`, in float32, in which those up to 2^24 are exact."""
+    return np.floor((sums + WEIGHT_UNIT // 2) / WEIGHT_UNIT).astype("float32")
 
-    It is computed in bands of rows; what it gives is float32, in which numbers up to 2^24 are whole.
+
+def _conv(read: Callable, shape: tuple[int, int], kernel, bias, half: int | None = None) -> Iterator[tuple]:
+    """A "same" convolution in bands of rows: where, as arrays of rows and columns, and the rounded sums there.
+
+    Args:
+        read: of a slice of the rows, the array (rows, columns, values) to convolve.
+        shape: rows and columns of the whole.
+        half: of the positions of a checkerboard; all if None.
     """
-    rows, columns, _ = parts[0].shape
-    size, margin = len(kernel), len(kernel) // 2
-    output = np.empty((rows, columns, len(bias)), "float32")
+    (rows, columns), size, margin = shape, len(kernel), len(kernel) // 2
+    width = columns + 2 * margin + 1 - columns % 2  # odd: every other one of joined rows is half of a checkerboard
     height = max(1, CHUNK // columns)
     for top in range(0, rows, height):
         end = min(rows, top + height)
         first, last = max(0, top - margin), min(rows, end + margin)
-        x = np.concatenate([part[first:last] for part in parts], axis=-1, dtype="float64")
-        beyond = (margin - (top - first), margin - (last - end))
-        x = np.pad(np.clip(x, -MAX_ACTIVATION, MAX_ACTIVATION), [beyond, (margin, margin), (0, 0)])
-        sums = np.broadcast_to(bias, (end - top, columns, len(bias))).copy()
+        x = np.zeros((end - top + 2 * margin, width, kernel.shape[2]))
+        inner = x[first - top + margin : last - top + margin, margin : margin + columns]
+        np.clip(read(slice(first, last)), -MAX_ACTIVATION, MAX_ACTIVATION, out=inner)
+        joined = x.reshape(-1, x.shape[2])
+        start, step = (0, 1) if half is None else ((top + half) % 2, 2)
+        stop = (end - top - 1) * width + columns
+        position = np.arange(start, stop, step)
+        sums = np.tile(bias, (len(position), 1))
         for dy in range(size):
             for dx in range(size):
-                sums += x[dy : dy + end - top, dx : dx + columns] @ kernel[dy, dx]
-        output[top:end] = np.floor((sums + WEIGHT_UNIT // 2) / WEIGHT_UNIT)
-        if rectified:
-            np.maximum(output[top:end], 0, out=output[top:end])
-    return output
+                offset = dy * width + dx
+                sums += joined[offset + start : offset + stop : step] @ kernel[dy, dx]
+        of_row, column = np.divmod(position, width)
+        inside = column < columns
+        yield (top + of_row[inside], column[inside]), _rounded(sums[inside])

@@ -1,4 +1,4 @@
-"""JPEG and WebP at as many bytes as models need, without headers, which models have none of either."""
+"""JPEG, WebP and AVIF at as many bytes as models need, without headers, which models have none of either."""
 
 import io
 import struct
@@ -9,15 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 from keras import ops
-from PIL import Image
+from PIL import Image, features
 
 from keras_recon import metrics
 
-CODECS = {"jpeg": {}, "webp": {"method": 6}}  # with Pillow's options; JPEG's default is 4:2:0 chroma
+# With Pillow's options; the default of JPEG and AVIF is 4:2:0 chroma. Not every Pillow has AVIF.
+CODECS = {"jpeg": {}, "webp": {"method": 6}, **({"avif": {}} if features.check("avif") else {})}
 CURVE_QUALITIES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 START_OF_SCAN = 0xDA
 # The bytes before the data: tags, dimensions (RFC 6386, 9.1); the alpha chunk's method (WebP Container Specification).
 WEBP_HEADERS = {b"VP8 ": 10, b"ALPH": 1}
+FRAME = 6  # the type of an open bitstream unit of AV1 (AV1 Bitstream Specification, 5.3)
 
 
 def transmit(images: np.ndarray, codec: str, quality: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,11 +39,14 @@ def transmit(images: np.ndarray, codec: str, quality: int) -> tuple[np.ndarray, 
 
 
 def payload(file: bytes) -> int:
-    """Bytes of a JPEG or lossy WebP file that depend on the image's content.
+    """Bytes of a JPEG, lossy WebP or AVIF file that depend on the image's content.
 
     Of a baseline JPEG the entropy-coded data; sender and receiver agree on the standard Huffman tables and on a
-    quality. Of WebP the VP8 data with the probability tables in it, and the alpha channel's.
+    quality. Of WebP the VP8 data with the probability tables in it, and the alpha channel's; of AVIF the frames of AV1.
     """
+    if file[4:8] == b"ftyp":
+        start = file.index(b"mdat") + 4  # the last box
+        return sum(size for kind, size in _av1_units(file[start:]) if kind == FRAME)
     if file[:4] == b"RIFF":
         chunks, position = 0, 12
         while position < len(file):
@@ -55,6 +60,21 @@ def payload(file: bytes) -> int:
         position += 2 + size
         if marker == START_OF_SCAN:
             return len(file) - position - 2  # the end of the image is a marker too
+
+
+def _av1_units(data):
+    """Type and bytes of each open bitstream unit, without their headers."""
+    position = 0
+    while position < len(data):
+        kind, extended = data[position] >> 3 & 15, data[position] >> 2 & 1
+        position, size, shift = position + 1 + extended, 0, 0
+        while True:  # LEB128
+            byte = data[position]
+            position, size, shift = position + 1, size | (byte & 127) << shift, shift + 7
+            if byte < 128:
+                break
+        yield kind, size
+        position += size
 
 
 class Coded(NamedTuple):

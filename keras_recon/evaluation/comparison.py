@@ -11,6 +11,7 @@ from keras_recon import metrics
 from keras_recon.degradations import Degradation, degrade
 from keras_recon.evaluation.baselines import fit_pca, mean_patch
 from keras_recon.evaluation.codecs import CODECS
+from keras_recon.evaluation.rate import bd_rate
 from keras_recon.evaluation.references import codec_within, degraded_input
 from keras_recon.evaluation.scores import evaluate, means, paired_interval
 from keras_recon.evaluation.systems import System
@@ -30,8 +31,8 @@ class Comparison:
     """What was measured.
 
     Attributes:
-        rows: of the table: the label of each system trained, `pca`, `mean`, and `jpeg` and `webp`; for degraded images
-            the degraded `input` itself, not clipped, in the place of the codecs.
+        rows: of the table: the label of each system trained, `pca`, `mean`, and the codecs; for degraded images the
+            degraded `input` itself, not clipped, in the place of the codecs.
         seeds: figures of each run, by label.
         entries: the trained systems with their curves; none if they were trained on different data, as the curves are
             then of different crops, and the claims are not about such runs.
@@ -66,10 +67,10 @@ def compare(
     models: dict[str, Reconstructor] | None = None,
     inputs: np.ndarray | None = None,
 ) -> Comparison:
-    """Measure finished runs, other models, PCA, the mean patch, and JPEG and WebP at as many bytes, on the same images.
+    """Measure finished runs, other models, PCA, the mean patch, and codecs at as many bytes, on the same images.
 
-    All systems see the degraded images, also PCA, which is then the best linear map to the clean ones. JPEG and WebP
-    then have no row: they undo nothing.
+    All systems see the degraded images, also PCA, which is then the best linear map to the clean ones. The codecs then
+    have no row: they undo nothing.
 
     Args:
         runs: a run per seed by the label of the row; of one image shape and number of latent values.
@@ -114,6 +115,12 @@ def compare(
     # At random: evenly spread over a grid, they could all be the corners of photos.
     chosen = np.sort(np.random.default_rng(0).choice(len(images), min(PICTURES, len(images)), replace=False))
     outputs = {name: ops.convert_to_numpy(function(inputs[chosen])) for name, function in reconstruct.items()}
+    rates = {
+        **{label: [point._asdict() for point in system.rate] for label, system in systems.items() if system.rate},
+        **{r.name: r.rate for r in references if r.rate},
+    }
+    for label in systems.keys() & rates.keys():
+        rows[label]["bd rate"] = _bd_rates(label, rates)
     return Comparison(
         rows=rows | {r.name: r.row for r in references},
         seeds={
@@ -123,11 +130,8 @@ def compare(
         entries=entries,
         pca_validation_psnr=evaluate(pca, validation)["psnr"],
         verdicts=verdicts(entries, reference, interval),
-        remarks=remarks + [r.remark for r in references],
-        rates={
-            **{label: [point._asdict() for point in system.rate] for label, system in systems.items() if system.rate},
-            **{r.name: r.rate for r in references if r.rate},
-        },
+        remarks=remarks + [r.remark for r in references] + _bd_remarks(rows),
+        rates=rates,
         pictures={"original": images[chosen], **outputs},
         picture_psnr={name: ops.convert_to_numpy(metrics.psnr(images[chosen], o)) for name, o in outputs.items()},
     )
@@ -159,6 +163,23 @@ def _entries(trained, runs, curves):
         Entry(label, type(system.model).__name__, system.scores["psnr"], curves[label])
         for label, system in trained.items()
     ], []
+
+
+def _bd_rates(label, rates):
+    """The BD-rate of a row beside PCA and the codecs, where they have a PSNR in common."""
+    curves = {name: [(point["bytes"], point["psnr"]) for point in rate] for name, rate in rates.items()}
+    others = [name for name in ("pca", *CODECS) if name in curves and name != label]
+    found = {name: bd_rate(curves[label], curves[name]) for name in others}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _bd_remarks(rows):
+    remarks = []
+    for label, row in rows.items():
+        if row.get("bd rate"):
+            text = ", ".join(f"{name} {value:+.0%}" for name, value in row["bd rate"].items())
+            remarks.append(f"{label}: bytes at equal PSNR (BD-rate), beside {text}.")
+    return remarks
 
 
 def _over(psnr, reference, interval):

@@ -137,18 +137,20 @@ def save_rate(
     curves: dict[str, list[tuple[float, float]]],
     chosen: dict[str, tuple[float, float]],
     codecs: Iterable[str],
+    unit: str = "bytes per image, without headers",
 ):
-    """PSNR against bytes per image, (bytes, dB) each: a curve by step or quality for each row, a ring for its figures.
+    """PSNR against bytes, (bytes, dB) each: a curve by step or quality for each row, a ring for its figures.
 
     Args:
         path: of the PNG.
         curves: by row; one named `pca` is drawn as the baseline.
         chosen: the points in the table, by row.
         codecs: the rows that are drawn as codecs.
+        unit: of the bytes, or bits.
     """
     figure = Figure(figsize=(7, 4.8), layout="constrained")
     axis = figure.subplots()
-    lines = iter(("-", "--", ":"))
+    lines = iter(("-", "--", "-."))
     models = [name for name in curves if name not in codecs and name != "pca"]
     for name, curve in curves.items():
         if name in codecs:
@@ -161,8 +163,8 @@ def save_rate(
         axis.plot(*zip(*curve), label=name, linewidth=1.4, **style)
         if name in chosen:
             axis.plot(*chosen[name], "o", color=style["color"], fillstyle="none", markersize=11)
-    axis.set_xlabel("bytes per image, without headers")
-    axis.set_ylabel("PSNR (dB) at these bytes")
+    axis.set_xlabel(unit)
+    axis.set_ylabel("PSNR (dB)")
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
     _legend(figure, axis)

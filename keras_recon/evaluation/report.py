@@ -31,7 +31,7 @@ COLUMNS = {  # of the printed table
     "seconds": "{seconds:,}",
 }
 NOTES = {
-    "pixels": "float in [0, 1], clipped; outputs of the models not quantised, those of JPEG and WebP in 8 bits",
+    "pixels": "float in [0, 1], clipped; outputs of the models not quantised, those of the codecs in 8 bits",
     "input": "the degraded images themselves, not clipped",
     "average": "metrics per image, then the mean over images and seeds",
     "±": "standard deviation (n - 1) of the mean PSNR over seeds",
@@ -49,6 +49,9 @@ NOTES = {
     "jpeg": "Pillow, 4:2:0, standard Huffman tables: the entropy-coded data",
     "webp": "Pillow, lossy, method 6: the VP8 data without its 10 bytes of header, and the alpha channel's; the "
     "probability tables are in the data",
+    "avif": "Pillow, 4:2:0, speed 6: the frames of AV1 without sequence headers and containers",
+    "bd rate": "bytes at equal PSNR beside another row's, the mean over the PSNR that both reach (Bjontegaard, 2001), "
+    "of curves over the steps or qualities, interpolated by monotone cubics",
     "seconds": "training and validation, compilation included, mean over seeds",
 }
 OF_CROPS = (

@@ -62,7 +62,7 @@ def test_what_is_decoded_is_what_was_encoded():
     decoder = Decoder(data)
     for symbols, scales in parts:
         decoded = decoder.decode(scales)
-        assert decoded.shape == scales.shape and decoded.dtype == "int64"
+        assert decoded.shape == scales.shape and decoded.dtype == "int32"
         np.testing.assert_array_equal(decoded, symbols)
     assert len(coded((np.zeros(0), np.zeros(0, int)))) <= 4
 

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ import pytest
 from compression.tiny_codecs import TINY, fill, photo, tiny_codec
 from keras import ops
 
-from keras_recon.compression import ImageCodec, compress, decompress, files
+from keras_recon.compression import ImageCodec, compress, decompress, files, integer
 
 pytest.importorskip("constriction", reason="files of a codec need constriction")
 GOLDEN = Path(__file__).parents[1] / "golden" / "codec"
@@ -66,6 +67,24 @@ def test_tiles_show_no_seams(codec, monkeypatch):
     monkeypatch.setattr(files, "TILE", 64)
     assert levels_apart(decompress(codec, of_whole), whole).max() <= 1
     assert levels_apart(decompress(codec, compress(codec, image, 1.0)), whole).max() <= 1
+
+
+def test_memory_of_a_photo_is_that_of_its_latents_and_little_more(monkeypatch):
+    """Its latents are 12 bytes a pixel; NumPy's memory is counted."""
+    monkeypatch.setattr(integer, "CHUNK", 2**9)
+    monkeypatch.setattr(files, "TILE", 256)
+    codec, image = tiny_codec(slices=(6, 14, 28, 56, 88)), photo(768, 512)
+    decompress(codec, compress(codec, image))  # what is compiled once
+    tracemalloc.start()
+    try:
+        data = compress(codec, image)
+        peaks = [tracemalloc.get_traced_memory()[1]]
+        tracemalloc.reset_peak()
+        decompress(codec, data)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert max(peaks) < 40 * image[..., 0].size
 
 
 def test_the_halo_of_a_tile_is_as_far_as_the_networks_see():

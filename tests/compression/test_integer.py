@@ -5,13 +5,15 @@ from keras import ops
 from scipy.signal import correlate
 
 from keras_recon.compression import integer
-from keras_recon.compression.entropy import MAX_LOG_SCALE, MIN_LOG_SCALE
+from keras_recon.compression.entropy import MAX_LOG_SCALE, MIN_LOG_SCALE, checkerboard
 from keras_recon.compression.integer import NUM_SCALES, SCALES_PER_OCTAVE, UNIT, WEIGHT_UNIT, IntegerEntropyModel
 
 QUALITY, KNOTS = 51, np.array([[0.8, 0.2]], "float32")  # 51 / 255 of the way from the first knot to the second
 
 
-def test_it_agrees_with_the_float_layer():
+@pytest.mark.parametrize("chunk", [20, 1000])
+def test_it_agrees_with_the_float_layer(chunk, monkeypatch):
+    monkeypatch.setattr(integer, "CHUNK", chunk)
     layer = tiny_entropy_model()
     model = IntegerEntropyModel(layer, num_knots=2)
     hyper = np.rint(random_latents(1, 2, 3, 2))
@@ -21,16 +23,22 @@ def test_it_agrees_with_the_float_layer():
     np.testing.assert_allclose(whole / UNIT, features[0], atol=0.02)
     latents = random_latents(1, *features.shape[1:3], 8)
     slices = [latents[..., :3], latents[..., 3:]]
-    for i, known in enumerate(slices):
-        mean, log_scale = (ops.convert_to_numpy(array)[0] for array in layer.parameters(i, features, slices[:i], known))
-        decoded = [np.rint(UNIT * part[0]) for part in slices]
-        whole_mean, scales = model.parameters(i, whole, decoded[:i], decoded[i])
-        np.testing.assert_array_equal(whole_mean, np.rint(whole_mean))
-        np.testing.assert_allclose(whole_mean / UNIT, mean, atol=0.1)
+    first = checkerboard(np, *features.shape[1:3])
+    for i, half in np.ndindex(2, 2):
+        known = slices[i] * (first[..., None] if half else 0)
+        expected = layer.parameters(i, features, slices[:i], known)
+        places, means, scales = zip(*model.parameters(i, half, whole, np.rint(UNIT * latents[0])))
+        rows, columns = np.concatenate(places, axis=1)
+        assert len(places) == (8 if chunk == 20 else 1)
+        np.testing.assert_array_equal((rows, columns), np.nonzero(first != half))
+        mean, log_scale = (ops.convert_to_numpy(array)[0, rows, columns] for array in expected)
+        means, scales = np.concatenate(means), np.concatenate(scales)
+        np.testing.assert_array_equal(means, np.rint(means))
+        np.testing.assert_allclose(means / UNIT, mean, atol=0.1)
         assert mean.std() > 0.5 and log_scale.std() > 0.5
         log_scale = np.clip(log_scale, MIN_LOG_SCALE, MAX_LOG_SCALE)
         steps = SCALES_PER_OCTAVE * (log_scale - MIN_LOG_SCALE)
-        assert scales.dtype == "int32" and np.abs(scales - steps).max() < 0.5 + 0.1
+        assert scales.dtype == "uint8" and np.abs(scales - steps).max() < 0.5 + 0.1
 
 
 def test_qualities_are_those_of_the_float_model():
@@ -52,20 +60,25 @@ def test_the_scales_of_hyper_latents_are_rounded_to_those_that_there_are():
     np.testing.assert_array_equal(IntegerEntropyModel(layer, 2).hyper_scales, [NUM_SCALES - 1] * 2)
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_convolutions_are_exact_in_any_parts(size, monkeypatch):
+@pytest.mark.parametrize("size, columns", [(1, 9), (3, 9), (3, 8)])
+def test_convolutions_are_exact_in_any_bands_and_halves(size, columns, monkeypatch):
     rng = np.random.default_rng(0)
-    x, kernel = rng.integers(-(2**20), 2**20, (7, 9, 4)), rng.integers(-(2**10), 2**10, (size, size, 4, 5))
+    x, kernel = rng.integers(-(2**20), 2**20, (7, columns, 4)), rng.integers(-(2**10), 2**10, (size, size, 4, 5))
     bias = rng.integers(-(2**30), 2**30, 5)
     padded = np.pad(x, [(size // 2, size // 2)] * 2 + [(0, 0)])
     sums = [correlate(padded, kernel[..., i], "valid", "direct")[..., 0] + bias[i] for i in range(5)]
     expected = (np.stack(sums, axis=-1) + WEIGHT_UNIT // 2) // WEIGHT_UNIT
-    parts = [x[..., :1].astype("float32"), x[..., 1:].astype("float32")]
     weights = [array.astype("float64") for array in (kernel, bias)]
-    np.testing.assert_array_equal(integer._conv(parts, *weights), expected)
-    monkeypatch.setattr(integer, "CHUNK", 20)
-    np.testing.assert_array_equal(integer._conv(parts, *weights), expected)
-    np.testing.assert_array_equal(integer._conv(parts, *weights, rectified=True), np.maximum(expected, 0))
+    halves = {None: np.ones((7, columns), bool)} | {half: checkerboard(np, 7, columns) != half for half in (0, 1)}
+    for chunk in (integer.CHUNK, 20):
+        monkeypatch.setattr(integer, "CHUNK", chunk)
+        for half, positions in halves.items():
+            left = positions.copy()
+            for at, values in integer._conv(x.astype("float32").__getitem__, x.shape[:2], *weights, half):
+                np.testing.assert_array_equal(values, expected[at])
+                assert left[at].all()
+                left[at] = False
+            assert not left.any()
 
 
 @pytest.mark.parametrize("value", [1e6, float("nan")])

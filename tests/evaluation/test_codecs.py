@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from contracts import random_images
 from keras import ops
-from PIL import Image
+from PIL import Image, features
 
 from keras_recon import metrics
 from keras_recon.evaluation.codecs import at_bytes, payload, transmit
+
+AVIF = pytest.mark.skipif(not features.check("avif"), reason="Pillow has no AVIF here")
 
 
 def saved(image, codec, **options):
@@ -17,7 +19,9 @@ def saved(image, codec, **options):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("codec, options", [("jpeg", {}), ("webp", {"method": 6})])
+@pytest.mark.parametrize(
+    "codec, options", [("jpeg", {}), ("webp", {"method": 6}), pytest.param("avif", {}, marks=AVIF)]
+)
 def test_codecs_are_those_of_pillow(codec, options, channels):
     images = random_images(3, 32, 48, channels)
     decoded, sizes = transmit(images, codec, 40)
@@ -56,6 +60,19 @@ def test_of_a_webp_the_chunks_count_without_their_headers(channels):
         expected += int.from_bytes(file[alpha + 4 : alpha + 8], "little") - 1
     assert payload(file) == expected
     assert payload(saved(image, "webp", quality=40, method=6, exif=b"Exif\0\0" + b"a" * 501)) == expected
+
+
+@AVIF
+@pytest.mark.parametrize("channels", [3, 4])
+def test_of_an_avif_the_frames_count_without_their_headers(channels):
+    image = (255 * random_images(1, 32, 48, channels)[0]).astype("uint8")
+    file = saved(image, "avif", quality=40)
+    size = payload(file)
+    # Of each item in the box of the data: a delimiter (2 bytes), a sequence header (some 12), a frame with its header.
+    data = len(file) - file.index(b"mdat") - 4
+    assert (channels - 2) * 12 <= data - size <= (channels - 2) * 24
+    # What does not depend on the content counts for nothing.
+    assert payload(saved(image, "avif", quality=40, icc_profile=b"b" * 3000)) == size
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "webp"])

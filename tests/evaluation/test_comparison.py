@@ -10,7 +10,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from keras_recon import degradations, models
-from keras_recon.evaluation.comparison import compare
+from keras_recon.evaluation.codecs import CODECS
+from keras_recon.evaluation.comparison import _bd_rates, _bd_remarks, compare
 from keras_recon.evaluation.report import summary, write_comparison
 from keras_recon.evaluation.verdicts import Curve
 from keras_recon.utils.run import Run
@@ -54,7 +55,7 @@ def measured(tmp_path_factory):
 def test_rows_are_means_over_images_and_seeds(measured):
     runs, comparison = measured
     rows = comparison.rows
-    assert list(rows) == ["vit", "conv", "pca", "mean", "jpeg", "webp"]
+    assert list(rows) == ["vit", "conv", "pca", "mean", *CODECS]
     psnr = []
     for run in runs["vit"]:
         outputs = keras.saving.load_model(run.folder / "model.keras").predict(IMAGES, verbose=0)
@@ -84,10 +85,20 @@ def test_bytes_and_quality_at_them(measured):
         assert costs[at] <= 0.1 < min(costs[at + 1 :])
     # Skips carry more than latents.
     assert not {"bytes", "coded psnr"} & (rows["conv"].keys() | rows["mean"].keys()) and "conv" not in rates
-    for codec in ("jpeg", "webp"):
+    for codec in CODECS:
         fits = "psnr" in rows[codec]
         assert (rows[codec]["bytes"] <= rows["pca"]["bytes"]) == fits
         assert any(remark.startswith(codec) and "of pca" in remark for remark in measured[1].remarks)
+
+
+def test_bytes_at_equal_psnr():
+    points = [{"bytes": size, "psnr": psnr} for size, psnr in ((10, 25.0), (20, 28.0), (40, 30.0))]
+    rates = {"vit": points, "pca": [{**point, "bytes": 2 * point["bytes"]} for point in points]}
+    rates["webp"] = [{**point, "psnr": point["psnr"] + 9} for point in points]  # none in common
+    found = _bd_rates("vit", rates)
+    assert found == {"pca": pytest.approx(-0.5)} and _bd_rates("pca", rates) == {}
+    rows = {"vit": {"bd rate": {**found, "jpeg": 0.123}}, "pca": {"bd rate": {}}, "mean": {}}
+    assert _bd_remarks(rows) == ["vit: bytes at equal PSNR (BD-rate), beside pca -50%, jpeg +12%."]
 
 
 def test_runs_of_different_data_have_rows_and_remarks_but_no_verdicts(tmp_path):

@@ -8,7 +8,7 @@ from keras import ops
 from models.test_vit import TINY
 
 from keras_recon import metrics, models
-from keras_recon.evaluation.rate import STEPS, LatentCoder, RatePoint, coarsest, pixel_gains, rate_curve
+from keras_recon.evaluation.rate import STEPS, LatentCoder, RatePoint, bd_rate, coarsest, pixel_gains, rate_curve
 
 SHAPE = (16, 16, 3)
 
@@ -130,3 +130,20 @@ def test_the_tables_point_is_the_coarsest_that_costs_little():
     assert coarsest(curve, psnr=30.0).step == 8
     assert coarsest(curve, psnr=29.9).step == 16
     assert coarsest(curve, psnr=40.0).step == 2
+
+
+def test_half_the_bytes_at_equal_psnr_are_a_bd_rate_of_minus_a_half():
+    rates, scores = np.array([20.0, 40, 90, 150]), np.array([28.0, 31.0, 34.0, 36.5])
+    anchor, half = list(zip(rates, scores)), list(zip(rates / 2, scores))
+    assert bd_rate(half, anchor) == pytest.approx(-0.5) and bd_rate(anchor, half) == pytest.approx(1)
+    assert bd_rate(anchor, anchor) == 0
+    # In any order, and without points that cost more and are no better.
+    assert bd_rate([*half[::-1], (60, 34), (70, 33)], anchor) == pytest.approx(-0.5)
+    # Over the PSNR that both reach: a tenth more at 31 dB and below, a fifth more at 34 and above.
+    more = list(zip(rates[1:3] * [1.1, 1.2], scores[1:3]))
+    assert 0.1 < bd_rate(more, anchor) < 0.2
+
+
+@pytest.mark.parametrize("curve", [[(20, 20.0), (30, 27.0)], [(20, 30.0)]])
+def test_curves_without_a_psnr_in_common_have_no_bd_rate(curve):
+    assert bd_rate(curve, [(20, 28.0), (40, 31.0)]) is None

@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -45,7 +47,32 @@ def test_a_size_that_the_codec_cannot_have_is_refused(size, capsys):
     with pytest.raises(SystemExit) as exit_:
         train_codec.main([*SHORT, "--image-size", size])
     assert exit_.value.code == 2
-    assert capsys.readouterr().err == f"error: --image-size must be a multiple of 32. Received: {size}\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: --image-size must be a multiple of 32, of mse at least 32. Received: {size}\n"
+    )
+
+
+@pytest.mark.slow
+def test_ms_ssim_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_codec, "ImageCodec", small)
+    where = ["--output", str(tmp_path / "codec"), "--logs", str(tmp_path / "logs")]
+    options = ["--distortion", "ms-ssim", "--batch-size", "4", "--learning-rate", "0.01", *where]
+    train_codec.main([*options, "--epochs", "2", "--steps-per-epoch", "30"])
+    lines = capsys.readouterr().out.splitlines()
+    losses = [float(re.search(r" loss: (\S+)", line)[1]) for line in lines if " loss: " in line]
+    assert len(losses) == 2 and losses[1] < 0.9 * losses[0]
+    assert lines[-6] == "quality  bits per pixel  PSNR (dB)  MS-SSIM"
+    scores = np.array([line.split() for line in lines[-5:]], float)
+    assert np.isfinite(scores).all() and (np.diff(scores[:, 1]) > 0).all() and 0.5 < scores[0, 3] < scores[4, 3] < 1
+    codec = keras.saving.load_model(tmp_path / "codec" / "model.keras")
+    assert all(np.isfinite(weight).all() for weight in codec.get_weights())
+
+
+def test_crops_too_small_for_ms_ssim_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        train_codec.main([*SHORT, "--distortion", "ms-ssim", "--image-size", "160"])
+    assert capsys.readouterr().err.endswith("of ms-ssim at least 192. Received: 160\n")
 
 
 def test_a_preset_of_another_kind_is_refused(tmp_path, capsys):
