@@ -5,8 +5,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_recon.images.pixels import MODES
+from keras_recon.images.tiles import Axis
 from keras_recon.inference.reconstruct import tile_overlaps
-from keras_recon.inference.tiles import Axis
 
 
 def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int], upscale: int = 1) -> dict[str, Callable]:

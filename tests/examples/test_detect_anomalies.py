@@ -3,9 +3,9 @@ import json
 import detect_anomalies
 import numpy as np
 import pytest
+from anomaly.made_dataset import make_dataset
 from models.test_vit import TINY
 from PIL import Image
-from test_anomaly import make_dataset
 
 from keras_recon import data
 from keras_recon.models import ViTReconstructor
