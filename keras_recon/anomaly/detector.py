@@ -15,11 +15,10 @@ from keras_recon.data.sources import folder_photos
 from keras_recon.features import FeatureExtractor, photo_features, photo_tiles
 from keras_recon.features.photos import tile_axes
 from keras_recon.images.resize import resize_bicubic
-from keras_recon.images.tiles import blend
+from keras_recon.images.tiles import Axis, blend
 from keras_recon.models.safely_saved import SafelySaved
 
 METHODS = {"pca": PCAResidual, "nearest": NearestPatch, "gaussian": PositionGaussian}
-BATCH_SIZE = 8  # tiles
 
 
 class Detection(NamedTuple):
@@ -65,7 +64,7 @@ class AnomalyDetector(SafelySaved):
     >>> good = np.random.rand(20, 40, 50, 3).astype("float32")
     >>> detector.adapt(good)
     >>> found = detector.predict(good[0])
-    >>> found.map.shape, found.score == found.map.max()
+    >>> found.map.shape, found.score > 0
     ((40, 50), True)
     """
 
@@ -129,6 +128,7 @@ class AnomalyDetector(SafelySaved):
             others = self._photos(held_out, on_bad)
         features, other_features = (photo_features(self.extractor, photos, cache) for photos in (good, others))
         self.method.adapt(features)
+        self.threshold_weight.assign(1.0)
         scores = np.sort(self._scores(other_features, others))
         # So that a further good photo is above it with the probability that was asked for, at most.
         rank = math.ceil((1 - false_alarms) * (len(scores) + 1))
@@ -137,17 +137,22 @@ class AnomalyDetector(SafelySaved):
             self.method.adapt(np.concatenate([features, other_features]))
 
     def _scores(self, features: np.ndarray, photos: Sequence[np.ndarray]) -> list[float]:
-        """The largest distance in each photo, of features of the tiles of all."""
-        counts = [math.prod(axis.count for axis in tile_axes(photo.shape, self.image_shape[0])) for photo in photos]
-        largest = [
-            ops.convert_to_numpy(ops.max(self.method(features[i : i + BATCH_SIZE].astype("float32")), axis=(1, 2)))
-            for i in range(0, len(features), BATCH_SIZE)
-        ]
-        return [part.max() for part in np.split(np.concatenate(largest), np.cumsum(counts)[:-1])]
+        """The scores of photos, of the features of the tiles of all, one photo after the other."""
+        found, start = [], 0
+        for photo in photos:
+            axes = tile_axes(photo.shape, self.image_shape[0])
+            stop = start + math.prod(axis.count for axis in axes)
+            maps = ops.convert_to_numpy(self._maps(ops.convert_to_tensor(features[start:stop].astype("float32"))))
+            found.append(_whole(maps, axes).max())
+            start = stop
+        return found
+
+    def _maps(self, features):
+        distances = self.method(features) / self.threshold_weight  # (batch, rows, columns)
+        return ops.image.resize(distances[..., None], self.image_shape[:2], data_format="channels_last")[..., 0]
 
     def call(self, images):
-        distances = self.method(self.extractor(images)) / self.threshold_weight  # (batch, rows, columns)
-        maps = ops.image.resize(distances[..., None], self.image_shape[:2], data_format="channels_last")[..., 0]
+        maps = self._maps(self.extractor(images))
         return {"map": maps, "score": ops.max(maps, axis=(1, 2))}
 
     def predict(self, photos):
@@ -169,14 +174,13 @@ class AnomalyDetector(SafelySaved):
 
     def _detect(self, photo: np.ndarray) -> Detection:
         side = self.image_shape[0]
-        tiles, (rows, columns) = photo_tiles(photo, side), tile_axes(photo.shape, side)
+        tiles = photo_tiles(photo, side)
         # As many tiles as a power of two, so that few programs are compiled.
         padded = np.zeros((2 ** (len(tiles) - 1).bit_length(), *self.image_shape), "float32")
         padded[: len(tiles)] = tiles
-        maps = self.predict_on_batch(padded)["map"][: len(tiles), ..., None]
-        whole = np.concatenate([*blend(maps, rows, columns)])
-        whole = resize_bicubic(whole, photo.shape[:2])[..., 0]
-        return Detection(whole, float(whole.max()))
+        maps = self.predict_on_batch(padded)["map"][: len(tiles)]
+        whole = _whole(maps, tile_axes(photo.shape, side))
+        return Detection(resize_bicubic(whole[..., None], photo.shape[:2])[..., 0], float(whole.max()))
 
     def evaluate(self, folder: str | Path) -> dict[str, float]:
         """How well the defects of a folder laid out as MVTec AD are found, see `keras_recon.anomaly.scores`."""
@@ -209,3 +213,8 @@ class AnomalyDetector(SafelySaved):
     def from_config(cls, config):
         parts = {k: keras.saving.deserialize_keras_object(config[k]) for k in ("preset", "method")}
         return super().from_config({**config, **parts})
+
+
+def _whole(maps: np.ndarray, axes: tuple[Axis, Axis]) -> np.ndarray:
+    """The map (height, width) of a resized photo, of those of its tiles (tiles, side, side)."""
+    return np.concatenate([*blend(maps[..., None], *axes)])[..., 0]

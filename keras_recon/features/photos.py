@@ -14,22 +14,18 @@ from keras_recon.images.resize import resize_bicubic
 from keras_recon.images.tiles import Axis, cut
 from keras_recon.utils.files import replacing
 
+OVERLAP = 8  # neighbouring tiles share this part of their side
+
 
 def tile_axes(shape: tuple[int, ...], tile: int) -> tuple[Axis, Axis]:
     """Tiles down and across a photo (height, width, ...) whose short side is resized to that of a square tile.
 
-    The aspect ratio is kept, and a square photo is one tile. Tiles share from an eighth to half of their side: as much
-    as it takes for the last one to end with the photo, or little behind it, where the photo is mirrored.
+    The aspect ratio is kept, and a square photo is one tile. Tiles share an eighth of their side; the last one may
+    reach beyond the photo, where it is mirrored.
     """
     height, width = shape[:2]
     scale = tile / min(height, width)
-    return tuple(_even_axis(max(tile, round(size * scale)), tile) for size in (height, width))
-
-
-def _even_axis(length: int, tile: int) -> Axis:
-    count = Axis(length, tile, tile // 8).count
-    shared = (count * tile - length) // max(1, count - 1)
-    return Axis(length, tile, min(max(shared, tile // 8), tile // 2))
+    return tuple(Axis(max(tile, round(size * scale)), tile, tile // OVERLAP) for size in (height, width))
 
 
 def photo_tiles(photo: np.ndarray, tile: int) -> np.ndarray:

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from anomaly.made_dataset import make_dataset
 
