@@ -16,7 +16,7 @@ from app.parser import Parser, fail
 from app.quiet import quiet_start
 
 RESULTS, PICTURE = "anomalies.json", "anomalies.png"
-METHODS = ("pca", "nearest", "gaussian")
+METHODS = ("pca", "nearest", "gaussian", "decoder")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -1,6 +1,7 @@
 """Defects: what a model of good photos does not know, in its features or in what it reconstructs."""
 
 from keras_recon.anomaly.dataset import GOOD, LabeledImage, load_images
+from keras_recon.anomaly.decoder import FeatureDecoder
 from keras_recon.anomaly.detector import METHODS, AnomalyDetector, Detection
 from keras_recon.anomaly.gaussian import PositionGaussian
 from keras_recon.anomaly.nearest import NearestPatch
@@ -14,6 +15,7 @@ __all__ = [
     "METHODS",
     "AnomalyDetector",
     "Detection",
+    "FeatureDecoder",
     "LabeledImage",
     "NearestPatch",
     "PCAResidual",

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_recon.anomaly.decoder import FeatureDecoder
 from keras_recon.anomaly.gaussian import PositionGaussian
 from keras_recon.anomaly.nearest import NearestPatch
 from keras_recon.anomaly.pca import PCAResidual
@@ -18,7 +19,7 @@ from keras_recon.images.resize import resize_bicubic
 from keras_recon.images.tiles import Axis, blend
 from keras_recon.models.safely_saved import SafelySaved
 
-METHODS = {"pca": PCAResidual, "nearest": NearestPatch, "gaussian": PositionGaussian}
+METHODS = {"pca": PCAResidual, "nearest": NearestPatch, "gaussian": PositionGaussian, "decoder": FeatureDecoder}
 
 
 class Detection(NamedTuple):
@@ -39,15 +40,15 @@ class AnomalyDetector(SafelySaved):
 
         photo -> tiles -> FeatureExtractor -> method -> distances of patches / threshold -> map -> its maximum
 
-    `adapt` fits it to good photos; nothing is trained. As a Keras model it maps tiles, float (batch, *image_shape) in
-    [0, 1], to a dictionary of `map` (batch, height, width) and `score` (batch,); `predict` and `evaluate` take photos
-    of any size, whose aspect ratio is kept, see `keras_recon.features.photo_tiles`.
+    `adapt` fits it to good photos; only `decoder` is trained. As a Keras model it maps tiles, float (batch,
+    *image_shape) in [0, 1], to a dictionary of `map` (batch, height, width) and `score` (batch,); `predict` and
+    `evaluate` take photos of any size, whose aspect ratio is kept, see `keras_recon.features.photo_tiles`.
 
     Args:
         preset: name of a keras-hub preset, `hf://owner/name`, a local folder in Keras or Hugging Face layout, or a
             `keras_recon.features.FeatureExtractor` for square images.
-        method: `"pca"`, `"nearest"`, `"gaussian"`, or a layer with `adapt(features)` from features (batch, rows,
-            columns, features) to distances (batch, rows, columns), such as `keras_recon.anomaly.NearestPatch(20_000)`.
+        method: `"pca"`, `"nearest"`, `"gaussian"`, `"decoder"`, or a layer with `adapt(features)` from features (batch,
+            rows, columns, features) to distances (batch, rows, columns), such as `NearestPatch(20_000)`.
         side: in pixels, of tiles and of the short side to which photos are resized.
         depths: blocks of the preset's backbone, see `FeatureExtractor.from_preset`.
         channels: of photos.

@@ -4,7 +4,7 @@ import sklearn.decomposition
 import sklearn.neighbors
 from keras import ops
 
-from keras_recon.anomaly import NearestPatch, PCAResidual, PositionGaussian
+from keras_recon.anomaly import FeatureDecoder, NearestPatch, PCAResidual, PositionGaussian
 from keras_recon.anomaly.sampling import greedy_coreset
 
 
@@ -59,3 +59,18 @@ def test_the_gaussian_distance_is_mahalanobis_at_each_position(features):
         apart = other[:, row, column][:, method.chosen] - good[:, row, column][:, method.chosen].mean(axis=0)
         expected = np.sqrt(np.einsum("bi,ij,bj->b", apart, np.linalg.inv(covariance), apart))
         np.testing.assert_allclose(distances[:, row, column], expected, rtol=1e-3)
+
+
+def test_a_decoder_learns_to_reconstruct_good_features_alone(features):
+    good, other = features
+    method = FeatureDecoder(hidden_dim=16, num_layers=1, num_heads=2, dropout_rate=0.1, epochs=20, learning_rate=1e-2)
+    before = ops.convert_to_numpy(build_and_call(method, good)).mean()
+    method.adapt(good)
+    distances = [ops.convert_to_numpy(method(of)) for of in (good, other)]
+    assert distances[0].shape == (30, 4, 5)
+    assert distances[0].mean() < before / 2 and distances[0].mean() < distances[1].mean() / 2
+
+
+def build_and_call(method, features):
+    method.build(features.shape)
+    return method(features)
