@@ -23,7 +23,13 @@ METHODS = {"pca": PCAResidual, "nearest": NearestPatch, "gaussian": PositionGaus
 
 
 class Detection(NamedTuple):
-    """How anomalous each pixel of a photo, (height, width), and the whole is: 1 is the threshold."""
+    """How anomalous each pixel of a photo, (height, width), and the whole is: 1 is the threshold.
+
+    Example:
+
+    >>> keras_recon.anomaly.Detection(np.zeros((48, 64)), score=1.2).is_anomalous
+    True
+    """
 
     map: np.ndarray
     score: float
@@ -127,24 +133,27 @@ class AnomalyDetector(SafelySaved):
             good, others = good[:-count], good[-count:]
         else:
             others = self._photos(held_out, on_bad)
-        features, other_features = (photo_features(self.extractor, photos, cache) for photos in (good, others))
-        self.method.adapt(features)
+        features = photo_features(self.extractor, [*good, *others], cache)
+        count = sum(self._tile_count(photo) for photo in good)
+        self.method.adapt(features[:count])
         self.threshold_weight.assign(1.0)
-        scores = np.sort(self._scores(other_features, others))
+        scores = np.sort(self._scores(features[count:], others))
         # So that a further good photo is above it with the probability that was asked for, at most.
         rank = math.ceil((1 - false_alarms) * (len(scores) + 1))
         self.threshold_weight.assign(max(scores[min(rank, len(scores)) - 1], 1e-6))
         if isinstance(held_out, float):
-            self.method.adapt(np.concatenate([features, other_features]))
+            self.method.adapt(features)
+
+    def _tile_count(self, photo: np.ndarray) -> int:
+        return math.prod(axis.count for axis in tile_axes(photo.shape, self.image_shape[0]))
 
     def _scores(self, features: np.ndarray, photos: Sequence[np.ndarray]) -> list[float]:
         """The scores of photos, of the features of the tiles of all, one photo after the other."""
         found, start = [], 0
         for photo in photos:
-            axes = tile_axes(photo.shape, self.image_shape[0])
-            stop = start + math.prod(axis.count for axis in axes)
+            stop = start + self._tile_count(photo)
             maps = ops.convert_to_numpy(self._maps(ops.convert_to_tensor(features[start:stop].astype("float32"))))
-            found.append(_whole(maps, axes).max())
+            found.append(_whole(maps, tile_axes(photo.shape, self.image_shape[0])).max())
             start = stop
         return found
 

@@ -28,7 +28,7 @@ class NearestPatch(keras.layers.Layer):
     (20, 4, 4)
     """
 
-    def __init__(self, patches: int = 8000, **kwargs):
+    def __init__(self, patches: int = 4000, **kwargs):
         super().__init__(**kwargs)
         if patches < 1:
             raise ValueError(f"`patches` must be at least 1. Received: patches={patches}")
