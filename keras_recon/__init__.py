@@ -4,10 +4,12 @@ import importlib
 
 # All classes are registered here, for `keras.saving.load_model`.
 from keras_recon import (
+    anomaly,
     callbacks,
     compression,
     data,
     degradations,
+    features,
     layers,
     losses,
     metrics,
@@ -24,11 +26,13 @@ from keras_recon.version import __version__
 __all__ = [
     "TrainingOptions",
     "__version__",
+    "anomaly",
     "callbacks",
     "compression",
     "data",
     "degradations",
     "export_model",
+    "features",
     "layers",
     "load_model",
     "losses",

@@ -18,7 +18,10 @@ NEEDS_TENSORFLOW = "keras_recon.data"  # three of its functions
 ROOMS = (
     "keras_recon",
     *(f"keras_recon.{name}" for name in ("models", "layers", "ops", "losses", "metrics", "optimizers", "callbacks")),
-    *(f"keras_recon.{name}" for name in ("degradations", "images", "utils.run", "inference.protocol", "data.shard")),
+    *(
+        f"keras_recon.{name}"
+        for name in ("degradations", "images", "features", "anomaly", "utils.run", "inference.protocol", "data.shard")
+    ),
     NEEDS_TENSORFLOW,
 )
 RUN_SUMMARY = "keras_recon.callbacks.run_summary.RunSummary"  # can be imported without TensorFlow, but not used

@@ -7,8 +7,19 @@ import pytest
 
 import keras_recon
 
-ORDER = ["version", "utils", "images", "degradations", "data", "ops", "layers", "metrics", "losses", "optimizers"]
-ORDER += ["presets", "models", "saving", "compression", "inference", "evaluation", "anomaly", "callbacks", "export"]
+ORDER = ["version", "utils", "images", "degradations", "data", "ops", "layers", "features", "metrics", "losses"]
+ORDER += [
+    "optimizers",
+    "presets",
+    "models",
+    "saving",
+    "compression",
+    "inference",
+    "evaluation",
+    "anomaly",
+    "callbacks",
+    "export",
+]
 ORDER += ["training", "doctor"]
 PACKAGE = Path(keras_recon.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_recon.features.photos import OVERLAP
 from keras_recon.images.pixels import MODES
+from keras_recon.images.tiles import Axis
 from keras_recon.inference.reconstruct import tile_overlaps
-from keras_recon.inference.tiles import Axis
 
 
 def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int], upscale: int = 1) -> dict[str, Callable]:
@@ -30,7 +31,8 @@ def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int], u
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, channels), tf.uint8, "images")], autograph=False)
     def reconstruct_uint8(images):
-        photos = reconstruct_tiles(reconstruct, images, image_shape, upscale)
+        overlaps = tile_overlaps(image_shape[:2], None)
+        photos = reconstruct_tiles(reconstruct, images, image_shape, overlaps, upscale)
         return tf.cast(tf.round(tf.clip_by_value(photos, 0.0, 1.0) * 255.0), tf.uint8)
 
     def reconstruct_file(data):
@@ -50,11 +52,45 @@ def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int], u
     return signatures
 
 
+def detect_signature(detect: Callable, image_shape: tuple[int, int, int]) -> Callable:
+    """A TensorFlow function, traced, that searches a photo of any size, uint8 (1, height, width, channels).
+
+    Args:
+        detect: a `tf.function` of float images (tiles, *image_shape) in [0, 1] to their `map` (tiles, height, width).
+        image_shape: (height, width, channels) of a square tile.
+    """
+    side, channels = image_shape[1:]
+
+    @tf.function(input_signature=[tf.TensorSpec((1, None, None, channels), tf.uint8, "images")], autograph=False)
+    def detect_uint8(images):
+        size = tf.shape(images)[1:3]
+        scale = side / tf.cast(tf.reduce_min(size), tf.float64)
+        resized = tf.maximum(side, tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32))
+        photos = tf.image.resize(images, resized, "bicubic", antialias=True)
+        overlap = side // OVERLAP
+        maps = reconstruct_tiles(
+            lambda tiles: detect(tiles)["map"][..., None], photos, image_shape, (overlap, overlap), upscale=1
+        )
+        return {
+            "map": tf.image.resize(maps, size, "bicubic", antialias=True)[..., 0],
+            "score": tf.reduce_max(maps, axis=(1, 2, 3)),
+        }
+
+    detect_uint8.get_concrete_function()
+    return detect_uint8
+
+
 def reconstruct_tiles(
-    reconstruct: Callable, photos: tf.Tensor, image_shape: tuple[int, int, int], upscale: int
+    reconstruct: Callable,
+    photos: tf.Tensor,
+    image_shape: tuple[int, int, int],
+    overlaps: tuple[int, int],
+    upscale: int,
 ) -> tf.Tensor:
-    """uint8 photos (batch, height, width, channels) through `reconstruct`, as `keras_recon.reconstruct`, to float."""
-    overlaps = tile_overlaps(image_shape[:2], None)
+    """Photos (batch, height, width, channels) up to 255 through `reconstruct`, as `keras_recon.reconstruct`, to float.
+
+    `overlaps`: rows and columns that neighbouring tiles share.
+    """
     # Three tiles: the last one's weights rise at its start, the first one's fall at its end.
     axes = [Axis(3 * tile - 2 * overlap, tile, overlap) for tile, overlap in zip(image_shape, overlaps)]
     sizes = tf.unstack(tf.shape(photos)[1:3])

@@ -4,7 +4,7 @@ from itertools import islice
 import numpy as np
 
 from keras_recon.images.pixels import from_float, to_float
-from keras_recon.inference.tiles import Axis, blend, cut
+from keras_recon.images.tiles import Axis, blend, cut
 from keras_recon.models import Reconstructor
 from keras_recon.models.checked import check_size
 
@@ -20,7 +20,7 @@ def reconstruct(
     """The model's reconstruction of a whole image of any size, without seams.
 
     The image is cut into overlapping tiles of the model's size, mirrored where they reach beyond it, and the outputs
-    are blended, see `keras_recon.inference.tiles`. An image of the model's size is one tile. Beside input and output,
+    are blended, see `keras_recon.images.tiles`. An image of the model's size is one tile. Beside input and output,
     only a batch of tiles and a strip of the image as high as a tile are in memory.
 
     Args:

@@ -2,8 +2,9 @@
 
 import keras
 
-from keras_recon.models.backbones import backbone_parts
+from keras_recon.features.backbones import backbone_parts, deserialize_backbone
 from keras_recon.models.gradual_unfreezing import GradualUnfreezing
+from keras_recon.models.trainable import freeze_layers, frozen_layers
 from keras_recon.optimizers import LayerwiseAdamW, without_loss_scaling
 
 # name: (what its number says, its default); None for none.
@@ -33,6 +34,14 @@ def parse_strategy(strategy: str) -> tuple[str, float | None]:
         forms = [key if not m else f"{key}:{m[1]} ({m[0]})" for key, m in STRATEGIES.items()]
         raise ValueError(f"`strategy` must be one of {', '.join(forms)}. Received: strategy={strategy!r}") from None
     return name, number
+
+
+def copy_backbone(backbone: keras.Model) -> keras.Model:
+    """Another backbone of the same weights and frozen layers."""
+    copy = deserialize_backbone(keras.saving.serialize_keras_object(backbone))
+    copy.set_weights(backbone.get_weights())
+    freeze_layers(copy, frozen_layers(backbone))
+    return copy
 
 
 def apply_strategy(backbone: keras.Model, strategy: str, depth: int):

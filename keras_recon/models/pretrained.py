@@ -5,13 +5,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon.models import finetuning
-from keras_recon.models.backbones import (
+from keras_recon.features.backbones import (
     BackboneFeatures,
     adapt_channels,
     backbone_parts,
     constant_positions,
-    copy_backbone,
     deserialize_backbone,
     load_backbone,
     load_mean_std,
@@ -19,6 +17,7 @@ from keras_recon.models.backbones import (
     read_depths,
     reshape_backbone,
 )
+from keras_recon.models import finetuning
 from keras_recon.models.decoders import make_decoder, with_decoder
 from keras_recon.models.reconstructor import Reconstructor
 from keras_recon.utils.run import Run
@@ -92,7 +91,7 @@ class PretrainedViTReconstructor(Reconstructor):
             )
         backbone = getattr(backbone, "vision_encoder", backbone)
         if strategy != "full":
-            backbone = copy_backbone(backbone)
+            backbone = finetuning.copy_backbone(backbone)
         _, blocks = backbone_parts(backbone)
         depth = len(blocks)
         if feature_layers is None:
@@ -156,7 +155,7 @@ class PretrainedViTReconstructor(Reconstructor):
                 or a folder that `save_to_preset` or a training run saved, for the whole model.
             image_shape: (height, width, channels); the preset's if None. Position embeddings are resized to another
                 size; the patch embedding, the mean and the std are fitted to another number of channels, see
-                `keras_recon.models.backbones`.
+                `keras_recon.features.backbones`.
             load_weights: False for the same architecture with random weights.
             dtype: dtype policy; the global one if None.
             **kwargs: arguments of the constructor.

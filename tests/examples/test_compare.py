@@ -12,8 +12,8 @@ from examples.tiny_runs import SYSTEMS, tiny
 from PIL import Image
 
 from keras_recon.data import Photos
-from keras_recon.utils.run import Run
 from keras_recon.evaluation.codecs import CODECS
+from keras_recon.utils.run import Run
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")
 VIT, CONV = "vit --smoke --patch-size 4 --latent-dim 3", "conv=autoencoder --smoke --filters 8,8 --latent-dim 3"

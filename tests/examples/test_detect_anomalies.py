@@ -3,11 +3,13 @@ import json
 import detect_anomalies
 import numpy as np
 import pytest
+from anomaly.made_dataset import make_dataset
 from models.test_vit import TINY
+from models.tiny_backbones import save_as_hugging_face, tiny_backbone
 from PIL import Image
-from test_anomaly import make_dataset
 
-from keras_recon import data
+from keras_recon import data, load_model
+from keras_recon.anomaly import AnomalyDetector
 from keras_recon.models import ViTReconstructor
 
 pytest.importorskip("tensorflow", reason="the data pipeline needs TensorFlow")
@@ -60,6 +62,24 @@ def test_it_finds_the_defects_of_a_folder(folder, tmp_path, capsys):
     assert json.loads((tmp_path / "anomalies.json").read_text()) == written
 
 
+def test_detectors_need_no_run(folder, tmp_path, capsys):
+    preset = save_as_hugging_face(tiny_backbone(), tmp_path / "preset")
+    arguments = ["data", "--methods", "pca", "nearest", "--preset", preset, "--side", 32, "--cache", tmp_path / "cache"]
+    detect_anomalies.main([*map(str, [*arguments, "--output", tmp_path / "found"])])
+    written = json.loads((tmp_path / "found" / "anomalies.json").read_text())
+    assert list(written["results"]) == ["pca detector", "nearest detector"]
+    for name, row in written["results"].items():
+        assert row["image AUROC"] == 1.0 and {"AUPRO", "F1", "false alarms"} <= {*row}
+        assert list(written["kinds"][name]) == ["hole", "scratch"]
+        assert written["95 % intervals"][name]["image AUROC"] == [1.0, 1.0]
+    with Image.open(tmp_path / "found" / "anomalies.png") as picture:
+        assert np.asarray(picture.convert("RGB")).std() > 10
+    detector = load_model(tmp_path / "found" / "nearest.keras", AnomalyDetector)
+    (score,) = (s for s in written["image scores"] if s["path"].endswith("hole/0.png"))
+    assert detector.predict("data/test/hole/0.png").map.max() == pytest.approx(score["nearest detector"], rel=1e-3)
+    assert "AUPRO" in capsys.readouterr().out
+
+
 def test_images_smaller_than_a_tile_are_a_trial():
     models = {"a": ViTReconstructor(**TINY), "b": ViTReconstructor(**{**TINY, "image_shape": (16, 32, 3)})}
     photos = [np.zeros((*size, 3)) for size in ((16, 32), (40, 31), (15, 40), (16, 16))]
@@ -72,6 +92,10 @@ def test_images_smaller_than_a_tile_are_a_trial():
     "arguments, message",
     [
         (["data/train", "--models", "vit"], "FOLDER must have train/good and test/good"),
+        (["data"], "--models or --methods must be given"),
+        (["data", "--methods", "pca"], "--methods and --preset go together"),
+        (["data", "--methods", "best", "--preset", "x"], "invalid choice: 'best'"),
+        (["data", "--methods", "pca", "--preset", "nothing"], "preset='nothing'"),
         (["data", "--models", "nothing"], "--models must be folders of finished runs"),
         (["data", "--models", "data"], "Received: path='data/model.keras', where there is nothing"),
         (["data", "--models", "vit", "--sigma", "-1"], "sigma=-1"),

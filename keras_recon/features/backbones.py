@@ -9,8 +9,6 @@ import keras
 import numpy as np
 from PIL import Image
 
-from keras_recon.models.trainable import freeze_layers, frozen_layers
-
 
 def load_backbone(preset: str, load_weights: bool = True, dtype=None) -> keras.Model:
     """The image backbone of a preset; of a model of images and texts (CLIP, SigLIP) its vision encoder.
@@ -38,14 +36,6 @@ def deserialize_backbone(config: dict) -> keras.Model:
     import keras_hub  # noqa: F401  registers its class
 
     return keras.saving.deserialize_keras_object(config)
-
-
-def copy_backbone(backbone: keras.Model) -> keras.Model:
-    """Another backbone of the same weights and frozen layers."""
-    copy = deserialize_backbone(keras.saving.serialize_keras_object(backbone))
-    copy.set_weights(backbone.get_weights())
-    freeze_layers(copy, frozen_layers(backbone))
-    return copy
 
 
 def load_mean_std(preset: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -207,7 +197,7 @@ class BackboneFeatures(keras.layers.Layer):
     Example:
 
     >>> from keras_hub.models import ViTBackbone
-    >>> from keras_recon.models.backbones import BackboneFeatures
+    >>> from keras_recon.features.backbones import BackboneFeatures
     >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
     >>> [tokens.shape for tokens in BackboneFeatures(backbone, depths=(0, 4))(keras.ops.ones((2, 32, 32, 3)))]
     [(2, 4, 4, 16), (2, 4, 4, 16)]

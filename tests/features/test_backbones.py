@@ -12,7 +12,7 @@ from contracts import outputs_of, random_images
 from keras import ops
 from models.tiny_backbones import save_as_hugging_face, tiny_backbone
 
-from keras_recon.models import backbones
+from keras_recon.features import backbones
 
 DEIT = Path(__file__).parents[3] / "shared" / "weights" / "deit_tiny_patch16_224_hf"
 NO_DEIT = "the DeiT-tiny weights are not in ../shared"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_recon.inference.tiles import Axis, blend, cut
+from keras_recon.images.tiles import Axis, blend, cut
 
 
 @pytest.mark.parametrize("length", [1, 5, 8, 9, 16, 23, 100])

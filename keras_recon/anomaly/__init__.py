@@ -1,0 +1,32 @@
+"""Defects: what a model of good photos does not know, in its features or in what it reconstructs."""
+
+from keras_recon.anomaly.dataset import GOOD, LabeledImage, load_images
+from keras_recon.anomaly.decoder import FeatureDecoder
+from keras_recon.anomaly.detector import METHODS, AnomalyDetector, Detection
+from keras_recon.anomaly.gaussian import PositionGaussian
+from keras_recon.anomaly.nearest import NearestPatch
+from keras_recon.anomaly.pca import PCAResidual
+from keras_recon.anomaly.pictures import save_heat_maps
+from keras_recon.anomaly.reconstruction import error_map, image_score
+from keras_recon.anomaly.scores import aupro, auroc, intervals, scores, scores_by_kind
+
+__all__ = [
+    "GOOD",
+    "METHODS",
+    "AnomalyDetector",
+    "Detection",
+    "FeatureDecoder",
+    "LabeledImage",
+    "NearestPatch",
+    "PCAResidual",
+    "PositionGaussian",
+    "aupro",
+    "auroc",
+    "error_map",
+    "image_score",
+    "intervals",
+    "load_images",
+    "save_heat_maps",
+    "scores",
+    "scores_by_kind",
+]

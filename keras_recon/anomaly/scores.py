@@ -1,0 +1,131 @@
+"""How well defects are found: in which images, and where."""
+
+import numpy as np
+import scipy.ndimage
+
+from keras_recon.anomaly.dataset import GOOD, LabeledImage
+from keras_recon.anomaly.reconstruction import image_score
+
+MAX_FALSE = 0.3  # the share of good pixels up to which AUPRO looks, as MVTec AD does
+BINS = 2000  # of the maps' values, for intervals
+
+
+def auroc(images: list[LabeledImage], maps: list[np.ndarray]) -> dict[str, float]:
+    """Areas under the ROC curve, 0.5 for a guess and 1 for no mistake, of error maps (height, width) of test images.
+
+    Returns:
+        `image AUROC` of the image scores over all images, `pixel AUROC` of the maps over all pixels, and by the name
+        of each kind the image AUROC of this kind against the good ones.
+    """
+    from sklearn.metrics import roc_auc_score  # a second to import
+
+    kinds = np.array([image.kind for image in images])
+    scores = np.array([image_score(errors) for errors in maps])
+    masks = [image.mask(errors.shape).ravel() for image, errors in zip(images, maps)]
+    results = {
+        "image AUROC": roc_auc_score(kinds != GOOD, scores),
+        "pixel AUROC": roc_auc_score(np.concatenate(masks), np.concatenate([errors.ravel() for errors in maps])),
+    }
+    for kind in sorted({*kinds} - {GOOD}):
+        chosen = (kinds == kind) | (kinds == GOOD)
+        results[kind] = roc_auc_score(kinds[chosen] != GOOD, scores[chosen])
+    return {name: float(value) for name, value in results.items()}
+
+
+def aupro(images: list[LabeledImage], maps: list[np.ndarray]) -> float:
+    """Area under the curve of the per-region overlap up to 30 % of false positives, 1 for no mistake, 0.15 for a guess.
+
+    The overlap is the share of a defect's pixels above a threshold, mean over defects, each a connected region,
+    whatever their sizes ("The MVTec Anomaly Detection Dataset", Bergmann et al., 2021).
+
+    Args:
+        images: the test images.
+        maps: (height, width) of each, higher where it is more anomalous.
+    """
+    weights = _region_weights(images, maps)
+    values = np.concatenate([errors.ravel() for errors in maps])
+    order = np.argsort(-values)
+    values, shares = values[order], np.concatenate([w.ravel() for w in weights])[order]
+    last_of_value = np.append(values[1:] != values[:-1], True)
+    overlap, false = np.cumsum(shares)[last_of_value], np.cumsum(shares == 0)[last_of_value]
+    return _area(overlap, false)
+
+
+def _region_weights(images, maps) -> list[np.ndarray]:
+    """For each map 0 where all is good, and 1 / size in each defect."""
+    weights = []
+    for image, errors in zip(images, maps):
+        regions, count = scipy.ndimage.label(image.mask(errors.shape), np.ones((3, 3)))
+        sizes = np.bincount(regions.ravel(), minlength=count + 1).astype("float64")
+        sizes[0] = np.inf
+        weights.append(1 / sizes[regions])
+    return weights
+
+
+def _area(overlap: np.ndarray, false: np.ndarray) -> float:
+    """The normalised area under (..., thresholds) cumulated overlap against false positives, up to `MAX_FALSE`."""
+    overlap, false = (np.append(0, v / v[-1]) for v in (overlap, false))
+    inside = false < MAX_FALSE
+    end = np.interp(MAX_FALSE, false, overlap)
+    return float(np.trapezoid(np.append(overlap[inside], end), np.append(false[inside], MAX_FALSE)) / MAX_FALSE)
+
+
+def scores(images: list[LabeledImage], maps: list[np.ndarray], threshold: float | None = None) -> dict[str, float]:
+    """`auroc`, `aupro`, and with a threshold of image scores F1, precision's and recall's harmonic mean, at it."""
+    from sklearn.metrics import f1_score
+
+    results = auroc(images, maps)
+    found = {name: results.pop(name) for name in ("image AUROC", "pixel AUROC")} | {"AUPRO": aupro(images, maps)}
+    if threshold is not None:
+        above = [image_score(errors) > threshold for errors in maps]
+        defects = [image.kind != GOOD for image in images]
+        found["F1"] = float(f1_score(defects, above))
+        false = [a for a, defect in zip(above, defects) if not defect]
+        found["false alarms"] = sum(false) / len(false)
+    return found | results
+
+
+def scores_by_kind(
+    images: list[LabeledImage], maps: list[np.ndarray], threshold: float | None = None
+) -> dict[str, dict[str, float]]:
+    """`scores` of each kind of defect beside the good images."""
+    results = {}
+    for kind in sorted({image.kind for image in images} - {GOOD}):
+        chosen = [i for i, image in enumerate(images) if image.kind in (kind, GOOD)]
+        results[kind] = scores([images[i] for i in chosen], [maps[i] for i in chosen], threshold)
+        del results[kind][kind]  # the image AUROC again
+    return results
+
+
+def intervals(
+    images: list[LabeledImage], maps: list[np.ndarray], samples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of image AUROC, pixel AUROC and AUPRO: bootstrap over images, the good and the others apart.
+
+    Those of pixels are taken from histograms, which are fine enough for three digits.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(seed)
+    defects = np.array([image.kind != GOOD for image in images])
+    levels = np.array([image_score(errors) for errors in maps])
+    edges = np.unique(np.quantile(np.concatenate([m.ravel()[::16] for m in maps]), np.linspace(0, 1, BINS)))[1:]
+    bins = [np.searchsorted(edges, errors.ravel(), side="right") for errors in maps]
+    size = len(edges) + 1
+    weights = [w.ravel() for w in _region_weights(images, maps)]
+    # (images, bins), from the highest values to the lowest
+    good, bad, regions = (
+        np.stack([np.bincount(b, w, size)[::-1] for b, w in zip(bins, of_pixels)])
+        for of_pixels in ([w == 0 for w in weights], [w > 0 for w in weights], weights)
+    )
+    parts, found = (np.flatnonzero(defects), np.flatnonzero(~defects)), []
+    for _ in range(samples):
+        drawn = np.concatenate([rng.choice(part, len(part)) for part in parts])
+        counts = np.bincount(drawn, minlength=len(images)).astype("float64")
+        false, true = counts @ good, counts @ bad
+        # A tie counts as half right.
+        pixels = (np.cumsum(true) - true / 2) @ false / (true.sum() * false.sum())
+        area = _area(np.cumsum(counts @ regions), np.cumsum(false))
+        found.append((roc_auc_score(defects[drawn], levels[drawn]), pixels, area))
+    low, high = np.quantile(found, (0.025, 0.975), axis=0)
+    return {name: (float(a), float(b)) for name, a, b in zip(("image AUROC", "pixel AUROC", "AUPRO"), low, high)}

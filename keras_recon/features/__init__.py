@@ -1,0 +1,5 @@
+from keras_recon.features.backbones import BackboneFeatures
+from keras_recon.features.extractor import FeatureExtractor
+from keras_recon.features.photos import photo_features, photo_tiles
+
+__all__ = ["BackboneFeatures", "FeatureExtractor", "photo_features", "photo_tiles"]

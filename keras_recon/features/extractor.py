@@ -1,0 +1,102 @@
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_recon.features.backbones import (
+    BackboneFeatures,
+    adapt_channels,
+    backbone_parts,
+    constant_positions,
+    load_backbone,
+    load_mean_std,
+    patch_side,
+    reshape_backbone,
+)
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class FeatureExtractor(BackboneFeatures):
+    """What a pretrained backbone sees in each patch of images: the outputs of some of its blocks, as one vector.
+
+        images -> (x - mean) / std -> stem -> block 1 -> block 2 -> ...
+                                                 |          |
+                                            unit length, concatenated -> features
+
+    The vector of each depth has the length 1, so that none outweighs the others. The layer is not trained.
+
+    Args:
+        backbone: a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, DINOv3, vision encoder of CLIP
+            or SigLIP) for the images' shape; see `from_preset`.
+        depths: that are read: 0 is what enters the first block, i the output of block i. Blocks behind the last are not
+            run.
+        mean, std: per channel, of the inputs that the backbone was trained on, for pixels in [0, 1].
+
+    Example:
+
+    >>> from keras_hub.models import ViTBackbone
+    >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
+    >>> extractor = keras_recon.features.FeatureExtractor(backbone, depths=(2, 3))
+    >>> extractor(np.random.rand(5, 32, 32, 3).astype("float32")).shape
+    (5, 4, 4, 32)
+    """
+
+    def __init__(self, backbone: keras.Model, depths: tuple[int, ...], mean=(0.5,) * 3, std=(0.5,) * 3, **kwargs):
+        count = len(backbone_parts(backbone)[1])
+        if not depths or not all(0 <= depth <= count for depth in depths):
+            raise ValueError(f"`depths` must be some of 0 to {count}. Received: depths={depths}")
+        channels = backbone.image_shape[-1]
+        if len(mean) != channels or len(std) != channels or min(std) <= 0:
+            raise ValueError(
+                f"`mean` and `std` must have one value for each of {channels} channels, `std` above 0. "
+                f"Received: mean={mean}, std={std}"
+            )
+        constant_positions(backbone)
+        super().__init__(backbone, depths, **kwargs)
+        self.trainable = False
+        self.image_shape = tuple(backbone.image_shape)
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.built = True
+
+    @classmethod
+    def from_preset(
+        cls, preset: str, side: int | None = None, depths: tuple[int, ...] | None = None, channels: int = 3, **kwargs
+    ) -> "FeatureExtractor":
+        """The features of a preset's backbone for square images.
+
+        Args:
+            preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
+            side: of the images in pixels; the next lower multiple of a patch is taken, and position embeddings are
+                resized to it. The preset's own height if None.
+            depths: None for a sixth, a third and a half of the blocks: what is early knows where, and how it looks.
+            channels: of the images, see `keras_recon.features.backbones.adapt_channels`.
+        """
+        backbone = load_backbone(preset)
+        patch, count = patch_side(backbone), len(backbone_parts(backbone)[1])
+        side = (side or backbone.image_shape[0]) // patch * patch
+        if not side:
+            raise ValueError(f"`side` must be at least a patch, {patch} pixels. Received: side={side}")
+        mean, std = (adapt_channels(np.array(values), channels).tolist() for values in load_mean_std(preset))
+        depths = depths or sorted({math.ceil(count * share / 6) for share in (1, 2, 3)})
+        return cls(reshape_backbone(backbone, (side, side, channels)), depths, mean, std, **kwargs)
+
+    @property
+    def feature_shape(self) -> tuple[int, int, int]:
+        """Rows and columns of patches, and features of each."""
+        rows, columns = (size // patch_side(self.backbone) for size in self.image_shape[:2])
+        return rows, columns, len(self.depths) * self.backbone.output_shape[-1]
+
+    def call(self, images):
+        mean, std = (ops.convert_to_tensor(values, "float32") for values in (self.mean, self.std))
+        grids = super().call((ops.cast(images, "float32") - mean) / std)
+        grids = [ops.cast(grid, "float32") for grid in grids]
+        lengths = [ops.sqrt(ops.sum(ops.square(grid), axis=-1, keepdims=True)) for grid in grids]
+        # (batch, rows, columns, depths * hidden_dim)
+        return ops.concatenate([grid / (length + 1e-6) for grid, length in zip(grids, lengths)], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.feature_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "mean": self.mean, "std": self.std}

@@ -1,0 +1,98 @@
+import keras
+import numpy as np
+import pytest
+from anomaly.made_dataset import make_dataset
+from anomaly.tiny_detectors import tiny_detector, tiny_extractor
+from contracts import random_images
+from keras import ops
+
+import keras_recon
+from keras_recon import anomaly
+from keras_recon.anomaly import METHODS, AnomalyDetector
+
+
+def good_photos(count=20, shape=(24, 20, 3)):
+    return [*random_images(count, *shape)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_saved_detector_answers_as_before(method, tmp_path):
+    detector = tiny_detector(method)
+    photos = good_photos()
+    detector.adapt(photos)
+    found = detector.predict(photos[3])
+    assert found.map.shape == (24, 20) and found.score == pytest.approx(found.map.max(), rel=0.1)
+    detector.save(tmp_path / "detector.keras")
+    loaded = keras_recon.load_model(tmp_path / "detector.keras", AnomalyDetector)
+    again = loaded.predict(photos[3])
+    np.testing.assert_allclose(again.map, found.map, atol=1e-4)
+    assert loaded.threshold == detector.threshold
+    assert keras.saving.load_model(tmp_path / "detector.keras", safe_mode=True).get_config() == loaded.get_config()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_good_photos_do_not_show_is_found(method, tmp_path):
+    folder = make_dataset(tmp_path, size=48)
+    rng = np.random.default_rng(1)
+    photos = [(100 + rng.integers(0, 4, (48, 48, 1))).astype("uint8").repeat(3, axis=-1) for _ in range(40)]
+    detector = tiny_detector(method)
+    detector.adapt(photos)
+    results = detector.evaluate(folder)
+    assert results["image AUROC"] == 1.0 and results["pixel AUROC"] > 0.9
+    assert results["F1"] > 0.7
+    defect = detector.predict(folder / "test" / "hole" / "0.png")
+    assert defect.is_anomalous
+    row, column = np.unravel_index(defect.map.argmax(), defect.map.shape)
+    assert 2 <= row < 20 and 2 <= column < 20  # the square from 8 to 14, or a patch around it
+
+
+def test_photos_of_any_size_are_tiles_of_the_models_size():
+    detector = tiny_detector()
+    detector.adapt(good_photos())
+    for shape in ((16, 16), (7, 9), (16, 100), (61, 32)):
+        assert detector.predict(np.full((*shape, 3), 0.5, "float32")).map.shape == shape
+    tile = random_images(1, 16, 16, 3)
+    answered = detector(tile)
+    np.testing.assert_allclose(ops.convert_to_numpy(answered["map"])[0], detector.predict(tile[0]).map, atol=1e-5)
+    assert float(answered["score"][0]) == pytest.approx(detector.predict(tile[0]).score, rel=1e-5)
+    assert [found.map.shape for found in detector.predict([tile[0], tile[0][:9]])] == [(16, 16), (9, 16)]
+
+
+def test_the_threshold_leaves_the_asked_share_of_held_out_photos_above():
+    detector, held_out = tiny_detector(), good_photos(19)
+    detector.adapt(good_photos(30), held_out=held_out, false_alarms=0.25)
+    # Rank 15 of 19: with a further photo, 5 of 20 are above it.
+    assert sum(detector.predict(photo).is_anomalous for photo in held_out) <= 5
+    lenient = detector.threshold
+    detector.adapt(good_photos(30), held_out=held_out, false_alarms=0.0)
+    assert detector.threshold > lenient
+
+
+def test_features_are_cached_for_the_same_photos_and_backbone(tmp_path):
+    photos, detector = good_photos(6), tiny_detector()
+    detector.adapt(photos, cache=tmp_path)
+    files = sorted(tmp_path.iterdir())
+    threshold = detector.threshold
+    assert len(files) == 1
+    detector.adapt(photos, cache=tmp_path)
+    assert sorted(tmp_path.iterdir()) == files and detector.threshold == threshold
+    detector.adapt([photo / 2 for photo in photos], cache=tmp_path)
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: tiny_detector("best"), "`method` must be one of"),
+        (lambda: AnomalyDetector(tiny_extractor(image_shape=(16, 24, 3))), "must be for square images"),
+        (lambda: tiny_detector().adapt(good_photos(3), held_out=1.0), "`held_out` must leave photos"),
+        (lambda: tiny_detector().adapt(good_photos(), false_alarms=1.0), "false_alarms=1.0"),
+        (lambda: tiny_detector().adapt(good_photos(4, (16, 16, 1))), r"must be \(height, width, 3\)"),
+        (lambda: anomaly.PCAResidual(variance=1.5), "variance=1.5"),
+        (lambda: anomaly.NearestPatch(patches=0), "patches=0"),
+        (lambda: anomaly.PositionGaussian(features=0), "features=0"),
+    ],
+)
+def test_wrong_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import sklearn.decomposition
+import sklearn.neighbors
+from keras import ops
+
+from keras_recon.anomaly import FeatureDecoder, NearestPatch, PCAResidual, PositionGaussian
+from keras_recon.anomaly.sampling import greedy_coreset
+
+
+@pytest.fixture
+def features():
+    """Of few directions, and others to score."""
+    rng = np.random.default_rng(0)
+    directions = rng.standard_normal((3, 8))
+    good = rng.standard_normal((30, 4, 5, 3)) @ directions + 0.05 * rng.standard_normal((30, 4, 5, 8)) + 1
+    return good.astype("float32"), rng.standard_normal((6, 4, 5, 8)).astype("float32")
+
+
+def test_the_residual_is_that_of_scikit_learns_pca(features):
+    good, other = features
+    method = PCAResidual(0.95)
+    method.adapt(good)
+    pca = sklearn.decomposition.PCA(0.95, svd_solver="full").fit(good.reshape(-1, 8))
+    patches = other.reshape(-1, 8)
+    expected = np.linalg.norm(patches - pca.inverse_transform(pca.transform(patches)), axis=1)
+    np.testing.assert_allclose(ops.convert_to_numpy(method(other)).ravel(), expected, rtol=1e-3)
+
+
+def test_the_nearest_patch_is_that_of_scikit_learn(features):
+    good, other = features
+    method = NearestPatch(patches=1000)  # all 600 of them
+    method.adapt(good)
+    neighbours = sklearn.neighbors.NearestNeighbors(n_neighbors=1).fit(good.reshape(-1, 8))
+    expected = neighbours.kneighbors(other.reshape(-1, 8))[0][:, 0]
+    np.testing.assert_allclose(ops.convert_to_numpy(method(other)).ravel(), expected, rtol=1e-3)
+
+
+def test_a_greedy_coreset_covers_better_than_chance():
+    rng = np.random.default_rng(0)
+    patches = np.concatenate([rng.standard_normal((950, 4)), 20 + rng.standard_normal((50, 4))]).astype("float32")
+    chosen = greedy_coreset(patches, 40)
+    assert len({*chosen}) == 40
+
+    def radius(indices):
+        return sklearn.neighbors.NearestNeighbors(n_neighbors=1).fit(patches[indices]).kneighbors(patches)[0].max()
+
+    assert radius(chosen) < 0.8 * min(radius(rng.choice(1000, 40, replace=False)) for _ in range(10))
+
+
+def test_the_gaussian_distance_is_mahalanobis_at_each_position(features):
+    good, other = features
+    method = PositionGaussian(features=8)
+    method.adapt(good)
+    distances = ops.convert_to_numpy(method(other))
+    for row, column in ((0, 0), (3, 4)):
+        covariance = np.cov(good[:, row, column][:, method.chosen], rowvar=False)
+        covariance += 0.01 * np.trace(covariance) / 8 * np.eye(8)
+        apart = other[:, row, column][:, method.chosen] - good[:, row, column][:, method.chosen].mean(axis=0)
+        expected = np.sqrt(np.einsum("bi,ij,bj->b", apart, np.linalg.inv(covariance), apart))
+        np.testing.assert_allclose(distances[:, row, column], expected, rtol=1e-3)
+
+
+def test_a_decoder_learns_to_reconstruct_good_features_alone(features):
+    good, other = features
+    method = FeatureDecoder(hidden_dim=16, num_layers=1, num_heads=2, dropout_rate=0.1, epochs=20, learning_rate=1e-2)
+    before = ops.convert_to_numpy(build_and_call(method, good)).mean()
+    method.adapt(good)
+    distances = [ops.convert_to_numpy(method(of)) for of in (good, other)]
+    assert distances[0].shape == (30, 4, 5)
+    assert distances[0].mean() < before / 2 and distances[0].mean() < distances[1].mean() / 2
+
+
+def build_and_call(method, features):
+    method.build(features.shape)
+    return method(features)
