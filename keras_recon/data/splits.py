@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from keras_recon.data.copies import group_copies
+from keras_recon.data.files import subfolders
 from keras_recon.data.photos import Photos
 from keras_recon.images.files import BadImage, shown
 
@@ -58,7 +59,7 @@ def split_folders(folder: Path, names: Sequence[str]) -> tuple[str, str] | None:
     ('Train', 'DIV2K_valid_HR')
     """
     # Links to folders too, which have no names here.
-    parts = {entry.name for entry in os.scandir(folder) if role(entry.name) and entry.is_dir()}
+    parts = {part.name for part in subfolders(folder) if role(part.name)}
     others = {PurePath(name).parts[0] if os.sep in name else "photos outside of folders" for name in names} - parts
     degraded = {part for part in parts if DEGRADED in _words(part)}
     if {role(part) for part in parts - degraded} >= {"train", "val"}:
