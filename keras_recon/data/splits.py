@@ -114,7 +114,7 @@ def split(photos: Photos, cache: str | Path | None = None, names: Sequence[str] 
 def separate(training: Photos, validation: Photos, cache: str | Path | None = None) -> tuple[Photos, Photos]:
     """The two parts, without those photos for training that are, or have copies, among those for validation.
 
-    Where that would be more than half of them, they stay. The log tells of both.
+    Where that would be half of them or more, they stay. The log tells of both.
     """
     if not (training.paths and validation.paths):
         return training, validation
@@ -127,7 +127,7 @@ def separate(training: Photos, validation: Photos, cache: str | Path | None = No
     twin = validation.keys[(groups[count:] == groups[first]).argmax()]
     text = f"{leaked.sum():,} of {count:,} photos for training are copies of photos for validation, such as "
     text += f"{shown(training.keys[first])} of {shown(twin)}"
-    if 2 * leaked.sum() > count:
+    if 2 * leaked.sum() >= count:
         logger.warning("%s: the validation will look better than it is", text)
         return training, validation
     logger.warning("%s: they are left out", text)
