@@ -22,6 +22,7 @@ ROLES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 DEGRADED = "lr"  # low resolution: DIV2K has each photo again in such folders
+MAX_LEFT_OUT = 1 / 3  # of the photos of a split that is given: of more, it is meant so
 logger = logging.getLogger(__name__)
 
 
@@ -114,7 +115,7 @@ def split(photos: Photos, cache: str | Path | None = None, names: Sequence[str] 
 def separate(training: Photos, validation: Photos, cache: str | Path | None = None) -> tuple[Photos, Photos]:
     """The two parts, without those photos for training that are, or have copies, among those for validation.
 
-    Where that would be half of them or more, they stay. The log tells of both.
+    Where that would be more than a third of them, they stay. The log tells of both.
     """
     if not (training.paths and validation.paths):
         return training, validation
@@ -127,7 +128,7 @@ def separate(training: Photos, validation: Photos, cache: str | Path | None = No
     twin = validation.keys[(groups[count:] == groups[first]).argmax()]
     text = f"{leaked.sum():,} of {count:,} photos for training are copies of photos for validation, such as "
     text += f"{shown(training.keys[first])} of {shown(twin)}"
-    if 2 * leaked.sum() >= count:
+    if leaked.sum() > MAX_LEFT_OUT * count:
         logger.warning("%s: the validation will look better than it is", text)
         return training, validation
     logger.warning("%s: they are left out", text)
