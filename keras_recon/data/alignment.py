@@ -1,7 +1,6 @@
 import logging
 
 import numpy as np
-from skimage.registration import phase_cross_correlation
 
 from keras_recon.data.photos import Photos
 from keras_recon.images.files import BadImage
@@ -46,6 +45,8 @@ def shift_of(degraded: np.ndarray, clean: np.ndarray) -> tuple[int, int]:
     >>> shift_of(255 - np.roll(photo, (3, -2), axis=(0, 1)), photo)
     (3, -2)
     """
+    from skimage.registration import phase_cross_correlation  # takes its time to import
+
     factor = clean.shape[0] // degraded.shape[0]
     height, width = (min(SIDE, side) for side in degraded.shape[:2])
     top, left = ((side - part) // 2 for side, part in zip(degraded.shape, (height, width)))

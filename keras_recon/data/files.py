@@ -22,3 +22,13 @@ def walk(folder: Path) -> tuple[list[str], dict[str, str]]:
                 else:
                     names.append(name)
     return sorted(names), barred
+
+
+def subfolders(folder: str | Path) -> list[Path]:
+    """The folders in a folder, and links to folders; none where it cannot be searched."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    # `os.path.isdir` raises no errors for links that lead in a circle.
+    return [Path(folder, name) for name in names if os.path.isdir(os.path.join(folder, name))]

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from PIL import ExifTags
 
 from keras_recon.data.alignment import tell_of_shifts
-from keras_recon.data.files import walk
+from keras_recon.data.files import subfolders, walk
 from keras_recon.data.paired import PairedPhotos, misfit
 from keras_recon.data.photos import Photos, read_photo
 from keras_recon.data.splits import role
@@ -28,7 +28,7 @@ def is_paired(data, target=None) -> bool:
         return True
     if not isinstance(data, (str, Path)) or not os.path.isdir(data):
         return False
-    parts = [entry.path for entry in os.scandir(data) if role(entry.name) and entry.is_dir()]
+    parts = [part for part in subfolders(data) if role(part.name)]
     return any(pair_folders(folder) for folder in (data, *parts))
 
 
@@ -36,7 +36,7 @@ def pair_folders(folder: str | Path, target: str | Path | None = None) -> tuple[
     """The folders of the degraded and of the clean photos: `input` and `target` inside, if `target` is not given."""
     if target is not None:
         return Path(folder), Path(target)
-    inside = {entry.name.lower(): Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()}
+    inside = {part.name.lower(): part for part in subfolders(folder)}
     return (inside["input"], inside["target"]) if {"input", "target"} <= inside.keys() else None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from keras_recon.data.copies import group_copies
+from keras_recon.data.files import subfolders
 from keras_recon.data.photos import Photos
 from keras_recon.images.files import BadImage
 from keras_recon.utils.tables import shown
@@ -22,6 +23,7 @@ ROLES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 DEGRADED = "lr"  # low resolution: DIV2K has each photo again in such folders
+MAX_LEFT_OUT = 1 / 3  # of the photos of a split that is given: of more, it is meant so
 logger = logging.getLogger(__name__)
 
 
@@ -59,7 +61,7 @@ def split_folders(folder: Path, names: Sequence[str]) -> tuple[str, str] | None:
     ('Train', 'DIV2K_valid_HR')
     """
     # Links to folders too, which have no names here.
-    parts = {entry.name for entry in os.scandir(folder) if role(entry.name) and entry.is_dir()}
+    parts = {part.name for part in subfolders(folder) if role(part.name)}
     others = {PurePath(name).parts[0] if os.sep in name else "photos outside of folders" for name in names} - parts
     degraded = {part for part in parts if DEGRADED in _words(part)}
     if {role(part) for part in parts - degraded} >= {"train", "val"}:
@@ -114,7 +116,7 @@ def split(photos: Photos, cache: str | Path | None = None, names: Sequence[str] 
 def separate(training: Photos, validation: Photos, cache: str | Path | None = None) -> tuple[Photos, Photos]:
     """The two parts, without those photos for training that are, or have copies, among those for validation.
 
-    Where that would be more than half of them, they stay. The log tells of both.
+    Where that would be more than a third of them, they stay. The log tells of both.
     """
     if not (training.paths and validation.paths):
         return training, validation
@@ -127,7 +129,7 @@ def separate(training: Photos, validation: Photos, cache: str | Path | None = No
     twin = validation.keys[(groups[count:] == groups[first]).argmax()]
     text = f"{leaked.sum():,} of {count:,} photos for training are copies of photos for validation, such as "
     text += f"{shown(training.keys[first])} of {shown(twin)}"
-    if 2 * leaked.sum() > count:
+    if leaked.sum() > MAX_LEFT_OUT * count:
         logger.warning("%s: the validation will look better than it is", text)
         return training, validation
     logger.warning("%s: they are left out", text)

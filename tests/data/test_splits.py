@@ -65,6 +65,13 @@ def test_links_to_folders_are_a_split_too(tmp_path):
     assert [photos.keys for photos in load_photos(tmp_path / "photos")] == [["a.png"], ["b.png"]]
 
 
+def test_links_that_lead_nowhere_are_no_folders(tmp_path):
+    save(tmp_path, ["train/a.png", "val/b.png"])
+    (tmp_path / "train" / "circle").symlink_to("circle")
+    (tmp_path / "test").symlink_to("test")
+    assert [photos.keys for photos in load_photos(tmp_path)] == [["a.png"], ["b.png"]]
+
+
 @pytest.mark.parametrize(
     "names",
     [
