@@ -3,30 +3,28 @@
     python examples/compress.py photo.png --model codec --output photo.krc
     python examples/compress.py photo.krc --model codec --decompress --output photo.png
 
-INPUT is a file or a folder (searched recursively), and --output a file, or a folder that mirrors the input. The codec
-that made a file is needed to read it. Colour profiles and metadata are not kept; photos with an alpha channel or of 16
-bits are refused.
+INPUT is a file, a folder (searched recursively) or a glob in quotes, and --output a file, or a folder that mirrors the
+input. The codec that made a file is needed to read it. Metadata are not kept, nor is a colour profile, which is said
+where there is one; photos with an alpha channel or of 16 bits are refused.
 """
 
 import sys
 from pathlib import Path
 
 from app.parser import Parser, check_model_path, fail, printable
-from app.photo_jobs import READABLE
+from app.photo_jobs import READABLE, STREAM, WRITABLE, plan
 from app.quiet import quiet_start
 
-COMPRESSED = ".krc"
+COMPRESSED = (".krc",)
 
 
 def main(argv: list[str] | None = None):
     args = parse(argv)
-    kinds, kind = ((COMPRESSED,), ".png") if args.decompress else (READABLE, COMPRESSED)
-    jobs = [job for source in args.inputs for job in plan(source, args.output, kinds, kind)]
-    if len({target for _, target in jobs}) < len(jobs):
-        fail("two files would be written to one: give them to two runs, with an --output each")
-    if not jobs:
-        fail(f"INPUT must be files of {', '.join(kinds)}, or folders with some. Received: {args.inputs[0]}")
+    readable, writable, format = (COMPRESSED, WRITABLE, "png") if args.decompress else (READABLE, COMPRESSED, "krc")
     try:
+        if STREAM in (*args.inputs, args.output):
+            raise ValueError(f"INPUT and --output must be files or folders. Received: {STREAM!r}")
+        jobs = plan(args.inputs, args.output, format=format, readable=readable, writable=writable)
         with quiet_start():
             from keras_recon import load_model
             from keras_recon.compression import ImageCodec
@@ -35,12 +33,13 @@ def main(argv: list[str] | None = None):
     except ValueError as error:
         fail(error)
     failed = 0
-    for source, target in jobs:
+    for job in jobs:
         try:
-            text = decompress(codec, source, target) if args.decompress else compress(codec, source, target, args)
-            print(printable(f"{target}: {text}"), flush=True)
+            files = codec, job.source, job.target
+            text = decompress(*files) if args.decompress else compress(*files, args)
+            print(printable(f"{job.target}: {text}"), flush=True)
         except (ValueError, OSError, ImportError) as error:
-            print(printable(f"error: {source}: {error}"), file=sys.stderr)
+            print(printable(f"error: {job.source}: {error}"), file=sys.stderr)
             failed += 1
     if failed:
         fail(f"{failed} of {len(jobs)} files could not be used")
@@ -49,9 +48,9 @@ def main(argv: list[str] | None = None):
 def parse(argv):
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("inputs", nargs="+", type=Path, metavar="INPUT")
+    add("inputs", nargs="+", metavar="INPUT", help="files, folders or globs in quotes")
     add("--model", type=Path, required=True, help="codec, a .keras file, or the folder of a trained one")
-    add("--output", type=Path, required=True, help="file or folder")
+    add("--output", required=True, help="file or folder")
     add("--decompress", action="store_true", help="make photos of compressed files")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--quality", type=float, default=50, help="0 to 100 (default: %(default)s)")
@@ -63,16 +62,6 @@ def parse(argv):
     if args.rate is not None and args.rate <= 0:
         fail(f"--rate must be above 0. Received: {args.rate:g}")
     return args
-
-
-def plan(source: Path, output: Path, kinds: tuple[str, ...], kind: str) -> list[tuple[Path, Path]]:
-    """Each file of some kinds that an input means, and the one to write."""
-    if source.is_dir():
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in kinds and path.is_file())
-        return [(path, output / path.relative_to(source).with_suffix(kind)) for path in found]
-    if not source.is_file():
-        fail(f"INPUT must be a file or a folder. Received: {source}")
-    return [(source, output if output.suffix and not output.is_dir() else output / source.with_suffix(kind).name)]
 
 
 def compress(codec, source: Path, target: Path, args) -> str:
@@ -98,7 +87,8 @@ def compress(codec, source: Path, target: Path, args) -> str:
         raise ValueError(f"at its lowest quality it needs {8 * len(tried) / pixels:.3f} bits per pixel")
     with replacing(target) as temporary:
         temporary.write_bytes(data)
-    return f"{len(data):,} bytes, {8 * len(data) / pixels:.3f} bits per pixel"
+    dropped = ", its colour profile is dropped" if photo.icc_profile else ""
+    return f"{len(data):,} bytes, {8 * len(data) / pixels:.3f} bits per pixel{dropped}"
 
 
 def decompress(codec, source: Path, target: Path) -> str:

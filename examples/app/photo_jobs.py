@@ -1,4 +1,4 @@
-"""Which photos `reconstruct.py` reads and where it writes them. Only the standard library is imported."""
+"""Which photos `reconstruct.py` and `compress.py` read and where they write. Only the standard library is imported."""
 
 import glob
 import os
@@ -34,21 +34,29 @@ class Job:
 
 
 def plan(
-    inputs: list[str], output: str, suffix: str = "", format: str | None = None, reference=None, error_maps=False
+    inputs: list[str],
+    output: str,
+    suffix: str = "",
+    format: str | None = None,
+    reference=None,
+    error_maps=False,
+    readable: tuple[str, ...] = READABLE,
+    writable: tuple[str, ...] = WRITABLE,
 ) -> list[Job]:
-    """The jobs that inputs (files, folders, globs, `-`) and an output (folder, file, `-`) mean.
+    """The jobs that inputs (files, folders, globs, `-`) and an output (folder, file, `-`) mean, by suffixes of files.
 
     Raises a ValueError for inputs that are not there, and for outputs that would overwrite a photo that is read, or
     each other.
     """
-    found = [pair for text in inputs for pair in _find(text, Path(os.path.realpath(output)))]
-    single = output == STREAM or (Path(output).suffix.lower() in WRITABLE and not Path(output).is_dir())
+    found = [pair for text in inputs for pair in _find(text, Path(os.path.realpath(output)), readable)]
+    single = output == STREAM or (Path(output).suffix.lower() in writable and not Path(output).is_dir())
     if single and len(found) != 1:
         raise ValueError(f"--output must be a folder for {len(found)} photos. Received: output={output!r}")
     if single and error_maps:
         raise ValueError(f"--error-maps needs a folder as --output. Received: output={output!r}")
     stems = [name.with_name(name.stem + suffix) for _, name in found]
-    kinds = [f".{format}" if format else _written_as(name.suffix) for _, name in found]
+    suffixes = (name.suffix for _, name in found)
+    kinds = [f".{format}" if format else kind if kind.lower() in writable else ".png" for kind in suffixes]
     of_stem, of_target = Counter(stems), Counter(f"{stem}{kind}" for stem, kind in zip(stems, kinds))
     jobs = []
     for (source, name), stem, kind in zip(found, stems, kinds):
@@ -77,17 +85,13 @@ def plan(
     return jobs
 
 
-def _written_as(suffix):
-    return suffix if suffix.lower() in WRITABLE else ".png"
-
-
 def _reference(path):
     """A file of that name, else one of that name with another suffix."""
     others = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
     return path if path.exists() else next((p for p in others if p.suffix.lower() in READABLE), path)
 
 
-def _find(text, output):
+def _find(text, output, readable):
     """(source, name) of the photos that an input means."""
     path = Path(text)
     if text == STREAM:
@@ -96,7 +100,7 @@ def _find(text, output):
         barred = []  # folders that cannot be searched: taken for photos, they are named as those that cannot be read
         walk = os.walk(path, onerror=lambda error: barred.append(Path(error.filename)))
         paths = (Path(root, name) for root, _, names in walk for name in names)
-        paths = [p for p in paths if p.suffix.lower() in READABLE and (os.path.isfile(p) or not os.path.exists(p))]
+        paths = [p for p in paths if p.suffix.lower() in readable and (os.path.isfile(p) or not os.path.exists(p))]
         if barred == [path]:
             raise ValueError(f"INPUT must be a folder that can be searched. Received: {text!r}")
         paths = sorted([*paths, *barred])
@@ -111,6 +115,7 @@ def _find(text, output):
         paths = sorted(p for p in map(Path, glob.glob(text, recursive=True)) if os.path.isfile(p))
         pairs = [(p, p.relative_to(root)) for p in paths]
     if not pairs:
-        found = "a folder without photos" if os.path.isdir(path) else "where there is no photo"
-        raise ValueError(f"INPUT must be '-', or files, folders or globs of photos. Received: {text!r}, {found}")
+        found = "a folder without any" if os.path.isdir(path) else "where there is none"
+        kinds = "photos" if readable is READABLE else ", ".join(readable)
+        raise ValueError(f"INPUT must be '-', or files, folders or globs of {kinds}. Received: {text!r}, {found}")
     return pairs

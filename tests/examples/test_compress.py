@@ -1,6 +1,7 @@
 import compress
 import numpy as np
 import pytest
+from PIL import ImageCms
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -8,6 +9,7 @@ from keras_recon.compression import ImageCodec
 from keras_recon.images import ImageFile, read_image, write_image
 
 pytest.importorskip("constriction", reason="files of a codec need constriction")
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,7 @@ def test_a_rate_is_kept_and_nearly_used(folder, tmp_path):
         (["--rate", "0"], "--rate must be above 0"),
         (["--model", "denoise"], "it is of the class RestorationUNet, and ImageCodec is expected"),
         (["--decompress"], "it is no file of a codec of keras_recon"),
+        (["--output", "-"], "INPUT and --output must be files or folders. Received: '-'"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(folder, tmp_path, arguments, error, capsys):
@@ -62,6 +65,23 @@ def test_what_is_wrong_is_said_in_a_sentence(folder, tmp_path, arguments, error,
     assert exit_.value.code == 2
     assert error in capsys.readouterr().err
     assert not (tmp_path / "a.out").exists()
+
+
+def test_hidden_photos_are_left_out_and_none_is_overwritten(folder, tmp_path, capsys):
+    photo = ImageFile(data.cat()[:48, :64], icc_profile=SRGB)
+    for name in ("a.png", "b.png", ".hidden/c.png"):
+        write_image(tmp_path / "in" / name, photo)
+    model = ["--model", str(folder / "codec.keras")]
+    compress.main([str(tmp_path / "in"), *model, "--output", str(tmp_path / "in")])
+    assert sorted(path.name for path in (tmp_path / "in").rglob("*.krc")) == ["a.krc", "b.krc"]
+    assert capsys.readouterr().out.count(" bits per pixel, its colour profile is dropped\n") == 2
+    with pytest.raises(SystemExit):
+        compress.main([str(tmp_path / "in"), *model, "--decompress", "--output", str(tmp_path / "b.png")])
+    assert "--output must be a folder for 2 photos" in capsys.readouterr().err
+    (tmp_path / "in" / "b.jpg").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        compress.main([str(tmp_path / "in"), *model, "--output", str(tmp_path / "out")])
+    assert "two photos would be written to" in capsys.readouterr().err
 
 
 def test_photos_that_a_codec_cannot_keep_are_named_and_the_others_go_on(folder, tmp_path, capsys):

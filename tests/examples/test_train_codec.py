@@ -47,10 +47,8 @@ def test_a_size_that_the_codec_cannot_have_is_refused(size, capsys):
     with pytest.raises(SystemExit) as exit_:
         train_codec.main([*SHORT, "--image-size", size])
     assert exit_.value.code == 2
-    assert (
-        capsys.readouterr().err
-        == f"error: --image-size must be a multiple of 32, of mse at least 32. Received: {size}\n"
-    )
+    expected = f"error: --image-size must be a multiple of 32, of mse at least 32. Received: {size}\n"
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.slow
