@@ -17,6 +17,7 @@ from keras_recon.features import FeatureExtractor, photo_features, photo_tiles
 from keras_recon.features.photos import tile_axes
 from keras_recon.images.resize import resize_bicubic
 from keras_recon.images.tiles import Axis, blend
+from keras_recon.models.checked import check_range
 from keras_recon.models.safely_saved import SafelySaved
 
 METHODS = {"pca": PCAResidual, "nearest": NearestPatch, "gaussian": PositionGaussian, "decoder": FeatureDecoder}
@@ -123,7 +124,8 @@ class AnomalyDetector(SafelySaved):
         if not 0 <= false_alarms < 1:
             raise ValueError(f"`false_alarms` must be from 0 to below 1. Received: false_alarms={false_alarms}")
         good = self._photos(good, on_bad)
-        if isinstance(held_out, float):
+        is_share = isinstance(held_out, (int, float))
+        if is_share:
             count = math.ceil(held_out * len(good))
             if not 0 < count < len(good):
                 raise ValueError(
@@ -141,7 +143,7 @@ class AnomalyDetector(SafelySaved):
         # So that a further good photo is above it with the probability that was asked for, at most.
         rank = math.ceil((1 - false_alarms) * (len(scores) + 1))
         self.threshold_weight.assign(max(scores[min(rank, len(scores)) - 1], 1e-6))
-        if isinstance(held_out, float):
+        if is_share:
             self.method.adapt(features)
 
     def _tile_count(self, photo: np.ndarray) -> int:
@@ -209,10 +211,14 @@ class AnomalyDetector(SafelySaved):
             files = Photos(photos, lambda p: p if hasattr(p, "shape") else read_photo(p, channels), on_bad=on_bad)
         found = [photo for i in range(len(files)) if (photo := files.first_good([i], np.asarray)) is not None]
         for photo in found:
-            if photo.ndim != 3 or photo.shape[-1] != channels:
+            is_float = np.issubdtype(photo.dtype, np.floating)
+            if photo.shape[2:] != (channels,) or not (is_float or photo.dtype in (np.uint8, np.uint16)):
                 raise ValueError(
-                    f"`photos` must be (height, width, {channels}). Received: a photo of shape {photo.shape}"
+                    f"`photos` must be (height, width, {channels}), uint8, uint16 or float in [0, 1]. "
+                    f"Received: a photo of shape {photo.shape} and {photo.dtype}"
                 )
+            if is_float:
+                check_range(photo)
         return found
 
     def get_config(self):
