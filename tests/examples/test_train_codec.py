@@ -55,14 +55,15 @@ def test_a_size_that_the_codec_cannot_have_is_refused(size, capsys):
 def test_ms_ssim_is_trained(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_codec, "ImageCodec", small)
     where = ["--output", str(tmp_path / "codec"), "--logs", str(tmp_path / "logs")]
+    monkeypatch.setattr(train_codec, "QUALITIES", (0.0, 1.0))
     options = ["--distortion", "ms-ssim", "--batch-size", "4", "--learning-rate", "0.01", *where]
-    train_codec.main([*options, "--epochs", "2", "--steps-per-epoch", "30"])
+    train_codec.main([*options, "--epochs", "2", "--steps-per-epoch", "10"])
     lines = capsys.readouterr().out.splitlines()
     losses = [float(re.search(r" loss: (\S+)", line)[1]) for line in lines if " loss: " in line]
-    assert len(losses) == 2 and losses[1] < 0.9 * losses[0]
-    assert lines[-6] == "quality  bits per pixel  PSNR (dB)  MS-SSIM"
-    scores = np.array([line.split() for line in lines[-5:]], float)
-    assert np.isfinite(scores).all() and (np.diff(scores[:, 1]) > 0).all() and 0.5 < scores[0, 3] < scores[4, 3] < 1
+    assert len(losses) == 2 and losses[1] < losses[0]
+    assert lines[-3] == "quality  bits per pixel  PSNR (dB)  MS-SSIM"
+    low, high = np.array([line.split() for line in lines[-2:]], float)
+    assert np.isfinite([low, high]).all() and low[1] < high[1] and 0.5 < low[3] < high[3] < 1
     codec = keras.saving.load_model(tmp_path / "codec" / "model.keras")
     assert all(np.isfinite(weight).all() for weight in codec.get_weights())
 
