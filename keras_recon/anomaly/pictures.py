@@ -19,21 +19,27 @@ def save_heat_maps(
         path: of the PNG.
         photos: (height, width, channels) in [0, 1].
         images: what the photos are.
-        maps: (height, width) of every photo by the model's name. A model's colours end at the highest thousandth of
-            all its values.
+        maps: (height, width) of every photo by the model's name. A model's colours begin at the median
+            of all its values and end at the highest thousandth.
     """
     kinds = [image.kind for image in images]
     chosen = [kinds.index(kind) for kind in sorted(set(kinds))]
     figure = Figure(figsize=(2 * (len(maps) + 2), 2.2 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), len(maps) + 2, squeeze=False)
-    tops = {name: np.quantile(np.concatenate([m.ravel() for m in of_model]), 0.999) for name, of_model in maps.items()}
+    # Half of all pixels are as the photo: distances of features are far from zero everywhere.
+    ranges = {
+        name: np.quantile(np.concatenate([m.ravel() for m in of_model]), (0.5, 0.999))
+        for name, of_model in maps.items()
+    }
     for row, index in zip(axes, chosen):
         figures.show(row[0], photos[index])
         row[0].set_ylabel(kinds[index])
         figures.show(row[1], images[index].mask(photos[index].shape[:2])[..., None])
         for axis, (name, of_model) in zip(row[2:], maps.items()):
             figures.show(axis, photos[index])
-            axis.imshow(of_model[index], cmap="inferno", vmin=0, vmax=tops[name], alpha=0.6)
+            low, high = ranges[name]
+            heat = np.clip((of_model[index] - low) / max(high - low, 1e-9), 0, 1)
+            axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.8 * heat**0.5)
     for axis, title in zip(axes[0], ("image", "defect", *maps)):
         axis.set_title(textwrap.fill(title, 22), fontsize=9)
     figures.save(figure, path)
