@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the usage, and what a misspelt flag may have meant."""
 
     def __init__(self, description: str, **kwargs):
-        super().__init__(description=description, formatter_class=Paragraphs, **kwargs)
+        super().__init__(description=description, formatter_class=Paragraphs, allow_abbrev=False, **kwargs)
         self._given = []
 
     def parse_known_args(self, args=None, namespace=None):
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
     def _meant(self, argument: str) -> str | None:
         """What a flag that there is not may have meant."""
         flag = argument.partition("=")[0]
-        if not flag.startswith("--") or any(known.startswith(flag) for known in self._option_string_actions):
+        if not flag.startswith("--") or flag in self._option_string_actions:
             return None
         names = [known[2:] for known in self._option_string_actions if known.startswith("--")]
         close = difflib.get_close_matches(flag[2:], names, n=1)

@@ -173,11 +173,11 @@ def _check(config):
         _require(config, "patch_size", lambda side: height % side == width % side == 0, divides)
     kinds = "none|data|model:[1-9][0-9]*"
     _require(config, "distribute", lambda text: re.fullmatch(kinds, text), "none, data or model:N")
-    source = "'sample', 'tfds:NAME', a CSV file of pairs or a folder of images"
+    source = "'sample', 'tfds:NAME', a CSV file of pairs or a folder of images that is there"
     _require(config, "data", lambda data: re.fullmatch("sample|tfds:.+", data) or _is_source(data), source)
-    _require(config, "val_data", _is_source, "a CSV file of pairs or a folder of images")
+    _require(config, "val_data", _is_source, "a CSV file of pairs or a folder of images that is there")
     for name, of in (("target", "data"), ("val_target", "val_data")):
-        _require(config, name, lambda folder: Path(folder).is_dir(), "a folder of images")
+        _require(config, name, lambda folder: Path(folder).is_dir(), "a folder of images that is there")
         _require(config, name, lambda _, of=of: getattr(config, of) not in (None, "sample"), f"that of a {flag(of)}")
     paired = is_paired(config.data, config.target)
     _require(config, "degradation", lambda text: not paired, "none where pairs of photos have theirs")

@@ -149,7 +149,9 @@ def folder_photos(folder: Path, channels: int = 3, on_bad: str = "error") -> Pho
 
 def _require_folder(folder):
     if not os.path.isdir(folder):  # that of pathlib raises errors for paths that are too long or barred
-        raise ValueError(f"`data` must be 'sample', 'tfds:NAME' or a folder of images. Received: data={str(folder)!r}")
+        raise ValueError(
+            f"`data` must be 'sample', 'tfds:NAME' or a folder of images that is there. Received: data={str(folder)!r}"
+        )
 
 
 def _file_photos(paths: dict[str, Path], channels: int, on_bad: str) -> Photos:

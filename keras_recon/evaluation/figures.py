@@ -124,7 +124,8 @@ def save_convergence(path: str | Path, entries: list[Entry], pca_psnr: float):
         axis.grid(alpha=0.3)
     # Runs that begin far below would press the others together: every run's best and PCA stay in sight.
     values = [curve.psnr for entry in entries for curve in entry.curves]
-    bottom = max(min(v.min() for v in values), min(pca_psnr, *(v.max() for v in values)) - 2)
+    worst = min(pca_psnr, *(v.max() for v in values))
+    bottom = min(worst, max(min(v.min() for v in values), worst - 2))
     top = max(pca_psnr, *(v.max() for v in values))
     axes[0].set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
     axes[0].set_ylabel("validation PSNR (dB)")

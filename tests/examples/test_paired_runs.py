@@ -157,7 +157,7 @@ def test_mistakes_are_refused(pairs, capsys):
     alone = refusal(capsys, train_vit.main, *paired, "--val-target", str(pairs))
     assert "--val-target must be that of a --val-data" in alone
     gone = refusal(capsys, train_vit.main, *smoke, "--data", str(pairs / "clean"), "--target", "nowhere")
-    assert "--target must be a folder of images. Received: target='nowhere'" in gone
+    assert "--target must be a folder of images that is there. Received: target='nowhere'" in gone
     own = refusal(capsys, train_vit.main, *smoke, "--init", "vit", "--num-layers", "2")
     assert "--init keeps the architecture of its model. Received: --num-layers" in own
     other = refusal(capsys, train_vit.main, *smoke, "--init", "denoise")

@@ -38,6 +38,9 @@ def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
         assert picture.width > 300
     printed = capsys.readouterr().out
     assert "compression" in printed and str(run / "model.keras") in printed
+    with open(run / "log.csv", newline="") as file:
+        first, second = (float(row["val_psnr"]) for row in csv.DictReader(file))
+    assert ("are those of the first epoch: later ones were worse" in printed) == (first >= second)
     images = np.random.default_rng(0).random((2, 16, 16, 3), "float32")
     outputs = outputs_of(keras.saving.load_model(run / "model.keras"), images)
     savedmodel = run / "savedmodel"

@@ -27,6 +27,7 @@ def refusal(capsys, function, *arguments):
     [
         ("a --model m --tilesize 3", "unrecognized arguments: --tilesize 3; did you mean --tile-size? (there is no"),
         ("a --model m --tile_size=3", "unrecognized arguments: --tile_size=3; did you mean --tile-size?"),
+        ("a --model m --tile 3", "unrecognized arguments: --tile 3; did you mean --tile-size? (there is no --tile)"),
         ("a --modle m", "required: --model; did you mean --model? (there is no --modle)"),
         ("a --model m --tile 3 --whatever", "unrecognized arguments: --whatever (--help lists all)"),
         ("--tile 3", "the following arguments are required: inputs, --model (--help lists all)"),

@@ -53,10 +53,10 @@ def test_the_warm_up_fits_into_short_runs():
         (["--weight-decay", "inf"], "Received: weight_decay=inf"),
         (["--ema-momentum", "1"], "--ema-momentum must be from 0 to below 1. Received: ema_momentum=1.0"),
         (["--seed=-1"], "Received: seed=-1"),
-        (["--data", "nowhere"], "a folder of images. Received: data='nowhere'"),
+        (["--data", "nowhere"], "a folder of images that is there. Received: data='nowhere'"),
         (
             ["--val-data", "nowhere"],
-            "--val-data must be a CSV file of pairs or a folder of images. Received: val_data='nowhere'",
+            "--val-data must be a CSV file of pairs or a folder of images that is there. Received: val_data='nowhere'",
         ),
         (["--resize", "0"], "--resize must be at least 1. Received: resize=0"),
         (["--data", "tfds:"], "Received: data='tfds:'"),
