@@ -13,7 +13,14 @@ GOOD = "good"
 
 @dataclass(frozen=True)
 class LabeledImage:
-    """A test image: its file, the `kind` of its defect ("good" for none) and the file of its ground truth."""
+    """A test image: its file, the `kind` of its defect ("good" for none) and the file of its ground truth.
+
+    Example:
+
+    >>> image = keras_recon.anomaly.LabeledImage("tiles/test/good/0.png", "good", truth=None)
+    >>> bool(image.mask((32, 32)).any())
+    False
+    """
 
     path: Path
     kind: str
@@ -31,12 +38,22 @@ class LabeledImage:
         return mask
 
 
-def load_images(folder: Path) -> list[LabeledImage]:
+def load_images(folder: str | Path) -> list[LabeledImage]:
     """The test images of a folder laid out as MVTec AD: test/good, test/<kind>, ground_truth/<kind>.
 
     The ground truth of `test/crack/7.png` is `ground_truth/crack/7.png` or `7_mask.png`, of any image type.
+
+    Example:
+
+    >>> for name in ("test/good/0.png", "test/hole/0.png", "ground_truth/hole/0.png"):
+    ...     pixels = np.full((32, 32, 1), 0, "uint8")
+    ...     pixels[8:16, 8:16] = 0 if "good" in name else 255
+    ...     keras_recon.images.write_image(f"tiles/{name}", keras_recon.images.ImageFile(pixels))
+    >>> images = keras_recon.anomaly.load_images("tiles")
+    >>> [image.kind for image in images]
+    ['good', 'hole']
     """
-    found = []
+    folder, found = Path(folder), []
     for path in sorted(p for p in (folder / "test").glob("*/*") if p.suffix.lower() in EXTENSIONS):
         kind, truth = path.parent.name, None
         if kind != GOOD:

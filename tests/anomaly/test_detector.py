@@ -15,7 +15,7 @@ def good_photos(count=20, shape=(24, 20, 3)):
     return [*random_images(count, *shape)]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*list(METHODS)[:-1], pytest.param("decoder", marks=pytest.mark.slow)])
 def test_a_saved_detector_answers_as_before(method, tmp_path):
     detector = tiny_detector(method)
     photos = good_photos()

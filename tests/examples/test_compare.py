@@ -196,6 +196,7 @@ def photo_folder(tmp_path):
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_presets_are_rows(tmp_path, photo_folder, capfd):
     arguments = [*where(tmp_path), "--eval", str(photo_folder), "--stride", "64"]
     compare.main(["preset:vit", "conv=preset:autoencoder", *arguments])

@@ -57,6 +57,7 @@ def figures(folder, name):
     return json.loads((folder / "models" / name / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_pairs_train_as_their_degradation_does_bit_for_bit(pairs):
     from keras_recon.training.train import train
 
@@ -115,6 +116,7 @@ def test_targets_that_are_larger(pairs, upscale, capsys, caplog):
         assert picture.width > 300
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_trained_model(pairs, capsys):
     model = RestorationUNet((32, 32, 3), filters=(5, 7), num_blocks=1)
     keras.utils.set_random_seed(1)

@@ -16,6 +16,7 @@ def small(**kwargs):
     return ImageCodec(filters=(4, 4, 8), num_blocks=(1, 1), slices=(3, 5), hyper_dim=2, hyper_filters=4, **kwargs)
 
 
+@pytest.mark.slow
 def test_a_short_run_leaves_a_codec_and_its_scores(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_codec, "ImageCodec", small)
     monkeypatch.chdir(tmp_path)

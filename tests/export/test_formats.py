@@ -85,6 +85,7 @@ def test_every_signature_serves_the_same_without_keras(tmp_path, model):
     assert certificate["files"]["live"]["psnr"] == pytest.approx(psnr, abs=1e-3)
 
 
+@pytest.mark.slow
 @savedmodel
 def test_skips_leave_no_decode(tmp_path):
     tf = pytest.importorskip("tensorflow")

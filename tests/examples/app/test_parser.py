@@ -29,9 +29,9 @@ def refusal(capsys, function, *arguments):
         ("a --model m --tile_size=3", "unrecognized arguments: --tile_size=3; did you mean --tile-size?"),
         ("a --model m --tile 3", "unrecognized arguments: --tile 3; did you mean --tile-size? (there is no --tile)"),
         ("a --modle m", "required: --model; did you mean --model? (there is no --modle)"),
-        ("a --model m --tile 3 --whatever", "unrecognized arguments: --whatever (--help lists all)"),
-        ("--tile 3", "the following arguments are required: inputs, --model (--help lists all)"),
-        ("a --model m --tile big", "argument --tile-size: invalid int value: 'big'"),
+        ("a --model m --tile-size 3 --whatever", "unrecognized arguments: --whatever (--help lists all)"),
+        ("--tile-size 3", "the following arguments are required: inputs, --model (--help lists all)"),
+        ("a --model m --tile-size big", "argument --tile-size: invalid int value: 'big'"),
         ("a --model m --format gif", "argument --format: invalid choice: 'gif' (choose from"),
     ],
 )
