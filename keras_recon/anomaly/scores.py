@@ -30,7 +30,7 @@ def auroc(images: list[LabeledImage], maps: list[np.ndarray]) -> dict[str, float
     """
     from sklearn.metrics import roc_auc_score  # a second to import
 
-    kinds = np.array([image.kind for image in images])
+    kinds = np.array([image.kind for image in images], object)
     scores = np.array([image_score(errors) for errors in maps])
     masks = [image.mask(errors.shape).ravel() for image, errors in zip(images, maps)]
     results = {
