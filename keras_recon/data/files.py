@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 
 
 def walk(folder: Path) -> tuple[list[str], dict[str, str]]:

@@ -2,8 +2,9 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +28,8 @@ FORMATS = {
 }
 # What is read, in Pillow's words. Whatever a file is called, Pillow would take it for any of its 40 formats, and start
 # Ghostscript for some.
-READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
+HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc")  # what such files begin with, from their fourth byte on
 COLOR_SPACES = {1: b"GRAY", 3: b"RGB "}  # in the words of an ICC profile, by the channels of the pixels
 
 
@@ -142,17 +144,29 @@ def open_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXEL
 
 def identify(file: BinaryIO, max_megapixels: float) -> Image.Image:
     """As `Image.open`, but for its bound of the pixels, which is the whole process's."""
-    Image.init()
+    _learn_formats()
     header, size = file.read(32), file.seek(0, io.SEEK_END)
     for format in READABLE:
-        factory, accept = Image.OPEN[format]
-        if accept(header) is True:
+        factory, accept = Image.OPEN.get(format, (None, None))
+        if accept and accept(header) is True:
             file.seek(0)
             image = factory(file, "")
             check_size(*image.size, max_megapixels)
             check_claim(image, header, size)
             return image
+    if header[4:12] in HEIC and "HEIF" not in Image.OPEN:
+        raise ValueError("HEIC needs the package pillow-heif, of the extra `heif`: pip install -e '.[heif]'")
     raise ValueError(f"cannot identify image file: it is none of {', '.join(READABLE)}")
+
+
+@lru_cache
+def _learn_formats():
+    """Load Pillow's formats, and that of pillow-heif where it is installed."""
+    Image.init()
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def profile_of(profile: bytes | None, channels: int) -> bytes | None:
