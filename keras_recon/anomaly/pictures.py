@@ -19,8 +19,8 @@ def save_heat_maps(
         path: of the PNG.
         photos: (height, width, channels) in [0, 1].
         images: what the photos are.
-        maps: (height, width) of every photo by the model's name. A model's colours begin at the median
-            of all its values and end at the highest thousandth.
+        maps: (height, width) of every photo by the model's name. A model's colours begin at the highest
+            tenth of all its values and end at the highest thousandth.
 
     Example:
 
@@ -37,9 +37,9 @@ def save_heat_maps(
     chosen = [kinds.index(kind) for kind in sorted(set(kinds))]
     figure = Figure(figsize=(2 * (len(maps) + 2), 2.2 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), len(maps) + 2, squeeze=False)
-    # Half of all pixels are as the photo: distances of features are far from zero everywhere.
+    # Nine pixels of ten are as the photo: distances of features are far from zero everywhere.
     ranges = {
-        name: np.quantile(np.concatenate([m.ravel() for m in of_model]), (0.5, 0.999))
+        name: np.quantile(np.concatenate([m.ravel() for m in of_model]), (0.9, 0.999))
         for name, of_model in maps.items()
     }
     for row, index in zip(axes, chosen):
