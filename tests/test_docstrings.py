@@ -11,6 +11,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from anomaly.made_dataset import make_dataset
 
 import keras_recon
 
@@ -72,6 +73,8 @@ def test_examples_run(test, tmp_path, monkeypatch):
     if test.name == RUN_SUMMARY:
         pytest.importorskip("tensorflow")
     monkeypatch.chdir(tmp_path)
+    if test.name.startswith("keras_recon.anomaly."):
+        make_dataset(tmp_path / "tiles")  # which its examples read
     test.globs |= {"keras": keras, "keras_recon": keras_recon, "np": np, "tmp_path": tmp_path}
     output = io.StringIO()
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

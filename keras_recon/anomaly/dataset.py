@@ -45,13 +45,9 @@ def load_images(folder: str | Path) -> list[LabeledImage]:
 
     Example:
 
-    >>> for name in ("test/good/0.png", "test/hole/0.png", "ground_truth/hole/0.png"):
-    ...     pixels = np.full((32, 32, 1), 0, "uint8")
-    ...     pixels[8:16, 8:16] = 0 if "good" in name else 255
-    ...     keras_recon.images.write_image(f"tiles/{name}", keras_recon.images.ImageFile(pixels))
     >>> images = keras_recon.anomaly.load_images("tiles")
     >>> [image.kind for image in images]
-    ['good', 'hole']
+    ['good', 'good', 'good', 'hole', 'hole', 'scratch', 'scratch']
     """
     folder, found = Path(folder), []
     for path in sorted(p for p in (folder / "test").glob("*/*") if p.suffix.lower() in EXTENSIONS):

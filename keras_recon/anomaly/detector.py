@@ -199,7 +199,7 @@ class AnomalyDetector(SafelySaved):
         from keras_recon.anomaly.dataset import load_images
         from keras_recon.anomaly.scores import scores
 
-        images = load_images(Path(folder))
+        images = load_images(folder)
         return scores(images, [self.predict(image.path).map for image in images], threshold=1.0)
 
     def _photos(self, photos, on_bad: str = "error") -> Sequence[np.ndarray]:

@@ -24,10 +24,6 @@ def save_heat_maps(
 
     Example:
 
-    >>> for name in ("test/good/0.png", "test/hole/0.png", "ground_truth/hole/0.png"):
-    ...     pixels = np.full((32, 32, 1), 0, "uint8")
-    ...     pixels[8:16, 8:16] = 0 if "good" in name else 255
-    ...     keras_recon.images.write_image(f"tiles/{name}", keras_recon.images.ImageFile(pixels))
     >>> images = keras_recon.anomaly.load_images("tiles")
     >>> maps = [image.mask((32, 32)).astype("float32") for image in images]  # as of a detector without mistakes
     >>> photos = [np.zeros((32, 32, 1))] * len(images)

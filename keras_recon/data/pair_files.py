@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
-from PIL import ExifTags
-
 from keras_recon.data.alignment import tell_of_shifts
 from keras_recon.data.files import subfolders, walk
 from keras_recon.data.paired import PairedPhotos, misfit
-from keras_recon.data.photos import Photos, read_photo
+from keras_recon.data.photos import Photos
 from keras_recon.data.splits import role
-from keras_recon.images.files import BadImage, open_image
+from keras_recon.images.files import BadImage
+from keras_recon.images.reading import image_size
 from keras_recon.utils.tables import shown
 
 SHOWN = 10  # names in a line of the log
@@ -151,13 +150,7 @@ def _by_stem(folder):
 def _size(path):
     """(height, width) of an image file by its header, upright; None for one that cannot be read."""
     try:
-        with open_image(path) as image:
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
-            return image.size if turned else image.size[::-1]
-    except BadImage:
-        pass
-    try:
-        return read_photo(path, 1).shape[:2]  # a TIFF that Pillow does not know
+        return image_size(path)
     except BadImage:
         return None
 

@@ -1,3 +1,4 @@
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ from PIL import ExifTags, Image
 
 from keras_recon.images import deep_png, tiff
 from keras_recon.images.claims import MAX_MEGAPIXELS
-from keras_recon.images.files import FORMATS, ImageFile, identify, open_file, profile_of
+from keras_recon.images.files import FORMATS, BadImage, ImageFile, identify, open_file, open_image, profile_of
 from keras_recon.images.pixels import cmyk_to_rgb
 
 PNG_16_BITS = ("I;16B", "LA;16B", "RGB;16B", "RGBA;16B")  # in Pillow's words
@@ -46,6 +47,16 @@ def read_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXEL
         exif=exif,
         format=format if format in FORMATS.values() else "PNG",
     )
+
+
+def image_size(source: str | Path | bytes) -> tuple[int, int]:
+    """(height, width) of an image, upright, by its header where Pillow knows the file.
+
+    What cannot be read raises a BadImage.
+    """
+    with suppress(BadImage), open_image(source) as image:
+        return image.size if _orientation(image) in range(5, 9) else image.size[::-1]
+    return read_image(source).pixels.shape[:2]  # a TIFF that Pillow does not know
 
 
 def _decode(image, file):
