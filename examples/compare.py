@@ -161,17 +161,7 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
     args, shared, shape = plan.args, plan.shared, plan.image_shape
     degradation = degradations.get(shared["degradation"])
     try:
-        training, validation = data.load_photos(
-            shared["data"],
-            shared["channels"],
-            shared["data_dir"],
-            "skip",
-            shared["val_data"],
-            shared["target"],
-            shared["val_target"],
-            shared["cache"] or Path(shared["saved_models"], args.name),
-            shared["resize"],
-        )
+        training, validation = settings.load_photos(shared, "skip", Path(shared["saved_models"], args.name))
         training, validation = (photos.for_upscale(1) for photos in (training, validation))
         paired = len(validation.factors) > 1
         if not args.eval:

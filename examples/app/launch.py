@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 from app.parser import printable
 from app.quiet import quiet_start
-from app.settings import RunConfig, is_chief, parse
+from app.settings import RunConfig, is_chief, load_photos, parse
 from app.systems import SYSTEMS, System
 from filelock import Timeout
 
@@ -21,7 +21,7 @@ with quiet_start():
     import keras
     import tensorflow as tf
 
-    from keras_recon import data, degradations, load_model, losses
+    from keras_recon import degradations, load_model, losses
     from keras_recon.callbacks import Diverged, Interrupted
     from keras_recon.training import distribution
     from keras_recon.training.estimate import estimate_seconds
@@ -108,17 +108,7 @@ def _train(system: System, config: RunConfig, resume: bool, made: list):
         losses.from_string(config.loss)
         degradations.get(config.degradation)
         keras.config.set_dtype_policy(config.precision)
-        photos = data.load_photos(
-            config.data,
-            config.channels,
-            config.data_dir,
-            config.on_bad_image,
-            config.val_data,
-            config.target,
-            config.val_target,
-            config.cache or run.training,
-            config.resize,
-        )
+        photos = load_photos(dataclasses.asdict(config), config.on_bad_image, run.training)
         with distributed.scope():
             model = _initial(system, config) if config.init else config.build_model()
             photos = [part.for_upscale(model.upscale) for part in photos]

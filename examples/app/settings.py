@@ -137,6 +137,14 @@ def _configuration(config_class, given, smoke, resume, model):
     return config
 
 
+def load_photos(settings: dict, on_bad: str, cache: Path) -> tuple:
+    """Training and validation photos of a run's settings; `cache` is the folder where these name none."""
+    from keras_recon import data
+
+    parts = {name: settings[name] for name in ("channels", "data_dir", "val_data", "target", "val_target", "resize")}
+    return data.load_photos(settings["data"], on_bad=on_bad, cache=settings["cache"] or cache, **parts)
+
+
 def is_chief() -> bool:
     """Whether this process is the only one of the run, or the first of several: the one that writes."""
     return int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0)) == 0
