@@ -19,8 +19,12 @@ MAX_FLOAT16 = 6e4
 
 
 def halved(source: Path, target: Path):
-    """Copy a .keras file, with float16 for each float32 weight that has no larger number."""
-    with TemporaryDirectory() as folder, zipfile.ZipFile(source) as read, zipfile.ZipFile(target, "w") as written:
+    """Copy a .keras file, deflated, with float16 for each float32 weight that has no larger number."""
+    with (
+        TemporaryDirectory() as folder,
+        zipfile.ZipFile(source) as read,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as written,
+    ):
         weights = Path(read.extract("model.weights.h5", folder))
         # The layout of HDF5 1.8 has smaller headers than the default: up to 8 % of a file.
         with h5py.File(weights) as full, h5py.File(Path(folder, "half.h5"), "w", libver=("v108", "v108")) as half:

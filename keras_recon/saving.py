@@ -4,6 +4,8 @@ import re
 import stat
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -19,6 +21,7 @@ from keras_recon.version import __version__
 MEMBERS = ("config.json", "metadata.json", "model.weights.h5")  # sorted
 # Keras's own, of models that are quantised too.
 DTYPE_POLICIES = ("DTypePolicy", "QuantizedDTypePolicy", "Int4DTypePolicy", "DTypePolicyMap")
+MAX_RATIO = 8  # of the bytes of its files to those of an archive: small models are half headers
 MAX_JSON_BYTES = 2**20  # a model's configuration has some thousands
 MAX_DEPTH, MAX_OBJECTS = 32, 10_000  # of the groups of its weights: those of a large ViT have some thousands
 MAX_NUMBER = 2**16  # of a configuration: pixels, widths, depths
@@ -31,7 +34,7 @@ def load_model(path: str | Path, expected: type[SafelySaved] = Reconstructor) ->
 
     A file need not be trusted: it is looked through before Keras gets it, and runs no code.
 
-    - The archive: what Keras writes and nothing else, with its checksums, and uncompressed.
+    - The archive: what Keras writes and nothing else, with its checksums, stored or deflated to an eighth at the least.
     - The configuration: an `expected` model, of keras_recon or registered by this process, with objects of no other
       classes in it than backbones of keras-hub, dtype policies and layers that this process registered; numbers up to
       65,536.
@@ -64,12 +67,12 @@ def load_model(path: str | Path, expected: type[SafelySaved] = Reconstructor) ->
     path = model_file(path)
     newer = ""
     try:
-        config, metadata, shapes = _read(path)
+        config, metadata, shapes, deflated = _read(path)
         newer = _newer(config, metadata)
         _check_model(config, expected)
-        with budget(len(shapes), path.stat().st_size):
+        with _stored(path, deflated) as file, budget(len(shapes), path.stat().st_size):
             try:
-                model = keras.saving.load_model(path, compile=False, safe_mode=True)
+                model = keras.saving.load_model(file, compile=False, safe_mode=True)
             except ValueError:
                 _compare(shapes, config)
                 raise
@@ -80,7 +83,10 @@ def load_model(path: str | Path, expected: type[SafelySaved] = Reconstructor) ->
 
 
 def _read(path):
-    """Configuration, metadata and the weights' shapes, of an archive that is whole and has nothing else."""
+    """Of an archive that is whole and has nothing else: configuration, metadata, the weights' shapes, what is deflated.
+
+    The last are its members' bytes, empty if all are stored.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -88,16 +94,34 @@ def _read(path):
             if names != [*MEMBERS] or any(stat.S_ISLNK(member.external_attr >> 16) for member in members):
                 raise ValueError(f"it must hold only the files {', '.join(MEMBERS)}, each once (it has {names[:9]})")
             sizes = {member.filename: member.file_size for member in members}
-            # A compressed member may unpack to more than it says. Keras compresses none.
-            stored = all(m.compress_type == zipfile.ZIP_STORED and m.compress_size == m.file_size for m in members)
-            if not stored or sum(sizes.values()) > path.stat().st_size:
-                raise ValueError("its files must be stored without compression, and not be more than the archive")
+            kinds = {member.compress_type for member in members}
+            if not kinds <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or (
+                sum(sizes.values()) > MAX_RATIO * path.stat().st_size
+            ):
+                raise ValueError("its files must be stored, or deflated to no less than an eighth of their bytes")
             if max(sizes[name] for name in MEMBERS[:2]) > MAX_JSON_BYTES:
                 raise ValueError(f"its configuration has more than {MAX_JSON_BYTES:,} bytes")
-            shapes = _shapes(io.BytesIO(archive.read(MEMBERS[2])))
-            return *(json.loads(archive.read(name)) for name in MEMBERS[:2]), shapes
+            # A deflated member may unpack to more than it says: no more than that is read, and its checksum is wrong.
+            contents = {name: archive.open(name).read(sizes[name]) for name in MEMBERS}
+            shapes = _shapes(io.BytesIO(contents[MEMBERS[2]]))
+            deflated = contents if zipfile.ZIP_DEFLATED in kinds else {}
+            return *(json.loads(contents[name]) for name in MEMBERS[:2]), shapes, deflated
     except zipfile.BadZipFile as error:
         raise ValueError(f"it is no archive, or damaged ({error})") from error
+
+
+@contextmanager
+def _stored(path, deflated) -> Iterator[Path]:
+    """The archive for Keras, which unpacks whatever is there: itself, or one of what was read of a deflated one."""
+    if not deflated:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "model.keras")
+        with zipfile.ZipFile(copy, "w") as archive:
+            for name, content in deflated.items():
+                archive.writestr(name, content)
+        yield copy
 
 
 def _shapes(file) -> dict[str, tuple]:

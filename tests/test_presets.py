@@ -79,7 +79,7 @@ def test_denoising_and_enlarging_do_what_they_say():
 
 def test_the_codec_reads_files_of_other_backends_and_beats_jpeg():
     pytest.importorskip("constriction", reason="files of a codec need constriction")
-    assert model_file("codec").stat().st_size < 2**22 and "codec" in describe()
+    assert model_file("codec").stat().st_size <= 4_000_000 and "codec" in describe()
     codec, photo = ImageCodec.from_preset("codec"), data.coffee()[:256, :384]
     golden = np.load(GOLDEN)["codec_file"].tobytes()
     own = compress(codec, photo, quality=0.3)  # which may differ: encoders compute in floats
