@@ -1,13 +1,15 @@
 """Make small files of photos with a trained codec, and photos of them again.
 
     python examples/compress.py photo.png --model codec --output photo.krc
-    python examples/compress.py photo.krc --model codec --decompress --output photo.png
+    python examples/compress.py photo.krc --model codec --decompress --output again.png
 
 INPUT is a file, a folder (searched recursively) or a glob in quotes, and --output a file, or a folder that mirrors the
-input. The codec that made a file is needed to read it. Metadata are not kept, nor is a colour profile, which is said
-where there is one; photos with an alpha channel or of 16 bits are refused.
+input. No photo is overwritten: it may be the original. The codec that made a file is needed to read it. Metadata are
+not kept, nor is a colour profile, which is said where there is one; photos with an alpha channel or of 16 bits are
+refused.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +27,9 @@ def main(argv: list[str] | None = None):
         if STREAM in (*args.inputs, args.output):
             raise ValueError(f"INPUT and --output must be files or folders. Received: {STREAM!r}")
         jobs = plan(args.inputs, args.output, format=format, readable=readable, writable=writable)
+        there = [job.target for job in jobs if args.decompress and os.path.lexists(job.target)]
+        if there:
+            raise ValueError(f"the photo {there[0]} is there already, maybe the original: choose another --output")
         with quiet_start():
             from keras_recon import load_model
             from keras_recon.compression import ImageCodec

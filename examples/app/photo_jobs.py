@@ -45,13 +45,15 @@ def plan(
 ) -> list[Job]:
     """The jobs that inputs (files, folders, globs, `-`) and an output (folder, file, `-`) mean, by suffixes of files.
 
-    Raises a ValueError for inputs that are not there, and for outputs that would overwrite a photo that is read, or
-    each other.
+    Raises a ValueError for inputs that are not there, for outputs that would overwrite a photo that is read, or each
+    other, and for a file where a folder must be.
     """
     found = [pair for text in inputs for pair in _find(text, Path(os.path.realpath(output)), readable)]
     single = output == STREAM or (Path(output).suffix.lower() in writable and not Path(output).is_dir())
     if single and len(found) != 1:
         raise ValueError(f"--output must be a folder for {len(found)} photos. Received: output={output!r}")
+    if not single and os.path.isfile(output):
+        raise ValueError(f"--output must be a folder, or a file of {', '.join(writable)}. Received: output={output!r}")
     if single and error_maps:
         raise ValueError(f"--error-maps needs a folder as --output. Received: output={output!r}")
     stems = [name.with_name(name.stem + suffix) for _, name in found]

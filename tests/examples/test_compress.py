@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import compress
 import numpy as np
 import pytest
@@ -81,6 +83,23 @@ def test_hidden_photos_are_left_out_and_none_is_overwritten(folder, tmp_path, ca
     write_image(tmp_path / "in" / "b.jpg", photo)
     compress.main([str(tmp_path / "in"), *model, "--output", str(tmp_path / "out")])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.krc", "b.jpg.krc", "b.png.krc"]
+
+
+@pytest.mark.parametrize(
+    "inputs, output", [("in", "in"), ("in/a.krc", "in"), ("in/a.krc", "in/a.png"), ("small", "in")]
+)
+def test_a_photo_that_is_there_is_not_decompressed_over(folder, tmp_path, monkeypatch, inputs, output, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_image(Path("in/a.png"), ImageFile(data.cat()[:48, :64]))
+    model, before = ["--model", str(folder / "codec.keras")], Path("in/a.png").read_bytes()
+    for place in ("in", "small"):
+        compress.main(["in", *model, "--output", place])
+    with pytest.raises(SystemExit) as exit_:
+        compress.main([inputs, *model, "--decompress", "--output", output])
+    assert exit_.value.code == 2 and Path("in/a.png").read_bytes() == before
+    assert "the photo in/a.png is there already, maybe the original" in capsys.readouterr().err
+    compress.main([inputs, *model, "--decompress", "--output", "again"])
+    assert [path.name for path in Path("again").iterdir()] == ["a.png"]
 
 
 def test_photos_that_a_codec_cannot_keep_are_named_and_the_others_go_on(folder, tmp_path, capsys):

@@ -100,6 +100,8 @@ def test_outputs_inside_the_input_folder_are_no_inputs(folder):
         (["in", "other"], "out", {}, "two photos would be written to out/b.png"),
         (["in"], "-", {}, "--output must be a folder for 3 photos"),
         (["in"], "all.png", {}, "--output must be a folder for 3 photos"),
+        (["in"], "in/e.txt", {}, r"must be a folder, or a file of \.png, .*Received: output='in/e.txt'"),
+        (["in/b.png"], "in/b.png", {"writable": (".krc",)}, r"must be a folder, or a file of \.krc\. Received"),
         (["in/b.png"], "new.png", {"error_maps": True}, "--error-maps needs a folder"),
     ],
 )
