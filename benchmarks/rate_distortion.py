@@ -3,13 +3,16 @@
 Every bit of a file counts. PCA is that of 8x8 patches, fitted to --training photos: all values, rounded by an equal
 step; its bits are the cross-entropy under probabilities fixed on those photos, which an arithmetic coder reaches, and
 40 of a header. Bits per pixel, the PSNR of RGB and MS-SSIM, of 8 bits, are means over the photos at each quality. Every
-curve becomes a file in the format of CompressAI's results, which its plots read, and all become `curves.png`.
+curve becomes a file in the format of CompressAI's results, which its plots read, and all become `curves.png`. Last come
+the parts of the learned codec's files.
 """
 
 import io
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import PIL
@@ -19,11 +22,11 @@ from PIL import Image
 from scipy.interpolate import PchipInterpolator
 
 from keras_recon import data, load_model, metrics
-from keras_recon.compression import ImageCodec, compress, decompress
+from keras_recon.compression import ImageCodec, compress, decompress, files
+from keras_recon.compression.coder import Encoder, bits
 from keras_recon.evaluation.figures import save_rate
 from keras_recon.evaluation.rate import LatentCoder, bd_rate
-from keras_recon.layers.linear_autoencoder import principal_components
-from keras_recon.ops import patchify, unpatchify
+from keras_recon.models import LinearReconstructor
 from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
 
@@ -37,7 +40,7 @@ QUALITIES = np.linspace(0, 1, 9)  # of the learned one
 STEPS = (160, 120, 80, 56, 40, 28, 20, 14)  # of PCA, in 1/255
 RATES = (0.25, 0.5, 0.75, 1.0)
 MIN_SIDE = 161  # pixels, of MS-SSIM
-PATCH, CROP, MAX_PATCHES = 8, 512, 2**17
+PATCH, CROP, CROPS = 8, 256, 64  # of training photos, for PCA
 PCA_HEADER = 5  # bytes of height, width and step
 
 
@@ -51,30 +54,24 @@ def transmit(photo: np.ndarray, codec: str, quality: int) -> tuple[int, np.ndarr
 
 def pca_codec(photos: data.Photos) -> Callable:
     """A function of a photo and a step that gives its bytes and what is decoded, as `transmit` does."""
-    rng, parts = np.random.default_rng(0), []
-    for photo in photos:
-        top, left = (rng.integers(max(1, side - CROP)) for side in photo.shape[:2])
-        patches = _patches(photo[top : top + CROP, left : left + CROP]).reshape(-1, 3 * PATCH**2)
-        parts.append(rng.permutation(patches)[: MAX_PATCHES // len(photos)])
-    patches = np.concatenate(parts)
-    mean, components, _ = principal_components(patches, patches.shape[1])
-    fitted, coders = (patches - mean) @ components.T, {}
+    rng, crops = np.random.default_rng(0), []
+    for photo in (photos[index] for index in rng.permutation(len(photos))[:CROPS]):
+        sides = [min(CROP, side // PATCH * PATCH) for side in photo.shape[:2]]
+        top, left = (rng.integers(whole - side + 1) for whole, side in zip(photo.shape, sides))
+        crops.append(photo[None, top : top + sides[0], left : left + sides[1]] / np.float32(255))
+    pca = LinearReconstructor((None, None, 3), PATCH, latent_dim=3 * PATCH**2)
+    pca.adapt(crops)
+    fitted = np.concatenate([ops.convert_to_numpy(pca.encode(crop)).reshape(-1, pca.latent_dim) for crop in crops])
+    gains = np.linalg.norm(ops.convert_to_numpy(pca.linear.decoder), axis=1)
+    coder = cache(lambda step: LatentCoder(fitted, gains, step / 255))
 
     def code(photo, step):
-        if step not in coders:  # components are orthonormal: all gains are 1
-            coders[step] = LatentCoder(fitted, np.ones(len(components)), step / 255)
-        rounded, sizes = coders[step](((_patches(photo) - mean) @ components.T)[None])
-        decoded = ops.convert_to_numpy(unpatchify(rounded @ components + mean, PATCH))[0]
-        decoded = np.rint(255 * decoded.clip(0, 1)).astype("uint8")
+        padded = np.pad(photo, [*((0, -side % PATCH) for side in photo.shape[:2]), (0, 0)], "edge")
+        rounded, sizes = coder(step)(ops.convert_to_numpy(pca.encode(padded[None] / np.float32(255))))
+        decoded = np.rint(255 * ops.convert_to_numpy(pca.decode(rounded))[0]).astype("uint8")
         return int(sizes[0]) + PCA_HEADER, decoded[: photo.shape[0], : photo.shape[1]]
 
     return code
-
-
-def _patches(photo):
-    """(rows, columns, values) in [0, 1], of a photo that is continued to a multiple of the patch."""
-    padded = np.pad(photo, [*((0, -side % PATCH) for side in photo.shape[:2]), (0, 0)], "edge")
-    return ops.convert_to_numpy(patchify(padded[None] / np.float32(255), PATCH))[0]
 
 
 def curve(photos: data.Photos, qualities, coded: Callable) -> dict[str, list[float]]:
@@ -93,6 +90,25 @@ def curve(photos: data.Photos, qualities, coded: Callable) -> dict[str, list[flo
         print("{:7.3f} {:7.4f} {:7.3f} {:8.5f} {:6.2f}".format(quality, *points[-1]), flush=True)
     bpp, psnr, ms_ssim, _ = np.transpose(points).tolist()
     return {"bpp": bpp, "psnr-rgb": psnr, "ms-ssim-rgb": ms_ssim}
+
+
+def parts(model: ImageCodec, photos: data.Photos, quality: float) -> np.ndarray:
+    """Bits per pixel of the header, of hyper-latents and of each slice of latents: means over the photos."""
+    costs, rows = [], []
+
+    class Recorder(Encoder):
+        def encode(self, symbols, scales):
+            super().encode(symbols, scales)
+            costs.append(bits(symbols, scales).sum())
+
+    with patch.object(files, "Encoder", Recorder):
+        for photo in photos:
+            costs.clear()
+            compress(model, photo, quality)
+            of_hyper, *of_halves = np.reshape(costs, (-1, 1 + 2 * len(model.slices))).sum(axis=0)
+            header = 8 * (files.HEADER.size + files.CHECKSUM.size)
+            rows.append(np.array([header, of_hyper, *np.reshape(of_halves, (-1, 2)).sum(axis=1)]) / photo[..., 0].size)
+    return np.mean(rows, axis=0)
 
 
 def points(results: dict) -> list[tuple[float, float]]:
@@ -146,6 +162,11 @@ def main(argv: list[str] | None = None):
         description = f"{args.model}, {made}" if name == "keras_recon" else made
         content = {"name": name, "description": description, "results": results}
         write_json(args.output / f"{name}.json", content)
+    print(f"quality     bpp  % of header, hyper-latents, latents of {model.slices} channels")
+    for quality in QUALITIES[::2]:
+        of_parts = parts(model, photos, quality)
+        shares = "".join(f"{share:7.2f}" for share in 100 * of_parts / of_parts.sum())
+        print(f"{quality:7.3f} {of_parts.sum():7.4f}  {shares}", flush=True)
     curves = {name: points(results) for name, results in curves.items()}
     save_rate(args.output / "curves.png", curves, {}, codecs=CODECS, unit="bits per pixel")
 

@@ -1,4 +1,4 @@
-"""Photos as bytes of a codec, and back: a header, and the latents as the range coder leaves them."""
+"""Photos as bytes of a codec, and back: a header, and the latents as the range coder leaves them, strip by strip."""
 
 import struct
 import zlib
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
+from keras_recon.compression import strips
 from keras_recon.compression.codec import CHANNELS, PATCH_SIZE, ImageCodec
 from keras_recon.compression.coder import Decoder, Encoder, bits
 from keras_recon.compression.integer import MAX_QUALITY, UNIT, IntegerEntropyModel
@@ -18,10 +19,6 @@ VERSION = 1
 HEADER = struct.Struct("<3sBIBBHHI")
 CHECKSUM = struct.Struct("<I")
 MAX_PIXELS = 2**28
-TILE = 512  # pixels
-# Pixels on each side on which the outputs of encoder and decoder depend, beside `OF_BLOCK` for each block per level.
-REACH, OF_BLOCK = (7, 22), 28
-HYPER_HALO = 64  # pixels on each side, two hyper-latents, beyond which these see nothing
 # How much more than its own error a latent's rounding costs: later slices and the decoder's network see it too.
 CARE = 4.0
 
@@ -61,35 +58,24 @@ def compress(codec: ImageCodec, image: np.ndarray, quality: float = 0.5) -> byte
         raise ValueError(f"A file has at most {MAX_PIXELS:,} pixels, 65,535 a side. Received: {height}x{width}")
     step = round(MAX_QUALITY * quality)
     knots = codec.knots(np.array([step / MAX_QUALITY], "float32"))
-    beyond = [*((0, -side % codec.multiple) for side in (height, width)), (0, 0)]
-
-    def analyse(pixels):
-        pixels = np.repeat(pixels, CHANNELS // channels, axis=2)
-        return codec.analyse(pixels[None] / np.float32(255), knots)
-
-    def hyper_analyse(latents):
-        return codec.entropy_model.hyper_latents(latents[None])
-
-    latents = _in_tiles(analyse, np.pad(image, beyond, "edge"), codec.latent_dim, 1, PATCH_SIZE, _halo(codec, 0))
-    hyper = np.rint(_in_tiles(hyper_analyse, latents, codec.hyper_dim, PATCH_SIZE, codec.multiple, HYPER_HALO))
     steps = np.exp(ops.convert_to_numpy(ops.matmul(knots, codec.log_inverse_gain))[0])
     weights = CARE * codec.distortion_weight(step / MAX_QUALITY) / CHANNELS * np.square(steps)
     encoder = Encoder()
 
-    def code(bands, of_slice):
+    def code(latents, bands, of_slice):
         coded, of_bands = [], []
         for at, means, scales in bands:
             symbols = _rounded(latents[(*at, of_slice)] - means / UNIT, scales, weights[of_slice])
             latents[(*at, of_slice)] = means + UNIT * symbols
             coded.append(symbols)
             of_bands.append(scales)
-        symbols = np.concatenate(coded)
-        coded.clear()  # a large photo's memory
-        encoder.encode(symbols, np.concatenate(of_bands))
+        encoder.encode(np.concatenate(coded), np.concatenate(of_bands))
 
-    model = IntegerEntropyModel(codec.entropy_model, codec.num_knots)
-    encoder.encode(hyper, np.broadcast_to(model.hyper_scales, hyper.shape))
-    checksum = _code(model, step, hyper, latents, code)
+    model, checksum = IntegerEntropyModel(codec.entropy_model, codec.num_knots), 0
+    for latents, hyper in strips.analysed(codec, image, knots):
+        hyper = np.rint(hyper)
+        encoder.encode(hyper, np.broadcast_to(model.hyper_scales, hyper.shape))
+        checksum = _code(model, step, hyper, latents, code, checksum)
     header = HEADER.pack(MAGIC, VERSION, _digest(codec), step, channels, height, width, checksum)
     data = encoder.to_bytes()
     return header + CHECKSUM.pack(zlib.crc32(header + data)) + data
@@ -118,11 +104,10 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
     least = rows * columns * bits(0, model.hyper_scales).sum() / 8
     if channels not in (1, CHANNELS) or not 0 < height * width <= MAX_PIXELS or len(coded) + 8 < least:
         raise ValueError(f"it claims {height}x{width} pixels of {channels} channels, which it cannot hold")
-    decoder = Decoder(coded)
-    of_hyper = codec.multiple // PATCH_SIZE
-    latents = np.zeros((of_hyper * rows, of_hyper * columns, codec.latent_dim), "float32")
+    decoder, found = Decoder(coded), 0
+    image = np.empty((codec.multiple * rows, codec.multiple * columns, channels), "uint8")
 
-    def code(bands, of_slice):
+    def code(latents, bands, of_slice):
         places, of_bands = [], []
         for at, means, scales in bands:
             latents[(*at, of_slice)] = means
@@ -132,39 +117,45 @@ def decompress(codec: ImageCodec, data: bytes) -> np.ndarray:
         for at, part in zip(places, np.split(symbols, np.cumsum([len(scales) for scales in of_bands])[:-1])):
             latents[(*at, of_slice)] += UNIT * part.astype("float64")
 
+    def decoded():
+        nonlocal found
+        of_hyper, of_strip = codec.multiple // PATCH_SIZE, strips.STRIP // codec.multiple
+        for top in range(0, rows, of_strip):
+            shape = (min(rows - top, of_strip), columns)
+            hyper = decoder.decode(np.broadcast_to(model.hyper_scales, (*shape, len(model.hyper_scales))))
+            latents = np.zeros((*(of_hyper * side for side in shape), codec.latent_dim), "float32")
+            found = _code(model, step, hyper, latents, code, found)
+            yield latents / np.float32(UNIT)
+
     try:
-        hyper = decoder.decode(np.broadcast_to(model.hyper_scales, (rows, columns, len(model.hyper_scales))))
-        found = _code(model, step, hyper, latents, code)
+        with np.errstate(invalid="ignore"):  # damaged latents are found at the end, and may mean no numbers
+            strips.synthesised(codec, decoded(), image, codec.knots(np.array([step / MAX_QUALITY], "float32")))
     except AssertionError:  # of constriction, where bytes cannot be
         found = None
     if found != checksum:
         raise ValueError("it is damaged: its latents have another checksum")
-    knots = codec.knots(np.array([step / MAX_QUALITY], "float32"))
-
-    def synthesise(values):
-        images = codec.synthesise(ops.convert_to_tensor(values[None] / UNIT, "float32"), knots)
-        return np.rint(255 * ops.convert_to_numpy(images))
-
-    image = _in_tiles(synthesise, latents, CHANNELS, PATCH_SIZE, 1, _halo(codec, 1), "uint8")[:height, :width]
-    return image if channels == CHANNELS else np.rint(image.mean(axis=2, keepdims=True)).astype("uint8")
+    return image[:height, :width]
 
 
-def _code(model: IntegerEntropyModel, step: int, hyper: np.ndarray, latents: np.ndarray, code: Callable) -> int:
-    """What sender and receiver compute alike, slice by slice and half by half; the checksum of all latents is returned.
+def _code(
+    model: IntegerEntropyModel, step: int, hyper: np.ndarray, latents: np.ndarray, code: Callable, checksum: int
+) -> int:
+    """What sender and receiver compute alike of a strip, slice by slice and half by half; its checksum is returned.
 
     Args:
         model: of the codec.
         step: of the quality.
         hyper: the hyper-latents.
         latents: (rows, columns, channels), which become the decoded ones, in whole numbers of 1 / `UNIT`.
-        code: of what `model.parameters` gives, and of the channels: it decodes these latents, in place.
+        code: of the latents, of what `model.parameters` gives, and of channels, which it decodes in place.
+        checksum: of the strips before, which that of this one goes on from.
     """
-    checksum, start = zlib.crc32(hyper.astype("<i8").tobytes()), 0
+    checksum, start = zlib.crc32(hyper.astype("<i8").tobytes(), checksum), 0
     features = model.features(hyper, step)
     for index, size in enumerate(model.slices):
         of_slice = slice(start, start + size)
         for half in (0, 1):
-            code(model.parameters(index, half, features, latents), of_slice)
+            code(latents, model.parameters(index, half, features, latents), of_slice)
         for row in latents:
             checksum = zlib.crc32(row[:, of_slice].astype("<i8").tobytes(), checksum)
         start += size
@@ -184,34 +175,3 @@ def _digest(codec: ImageCodec) -> int:
     for weight in codec.weights:
         checksum = zlib.crc32(ops.convert_to_numpy(weight).astype("<f4").tobytes(), checksum)
     return checksum
-
-
-def _halo(codec: ImageCodec, part: int) -> int:
-    """Pixels around a tile that the encoder, which is part 0, or the decoder must see, in whole patches."""
-    return -(-(REACH[part] + OF_BLOCK * codec.num_blocks[part]) // PATCH_SIZE) * PATCH_SIZE
-
-
-def _in_tiles(
-    function: Callable, array: np.ndarray, values: int, unit: int, scale: int, halo: int, dtype: str = "float32"
-) -> np.ndarray:
-    """`function` of an array (rows, columns, values), tile by tile; the result has `unit / scale` times its sides.
-
-    Args:
-        function: of a tile; its result has a batch axis, of one.
-        values: of the result.
-        unit: pixels for each row of the array.
-        scale: pixels for each row of the result.
-        halo: pixels around a tile that `function` gets beside it.
-        dtype: of the result.
-    """
-    tile, halo = TILE // unit, halo // unit
-    rows, columns, _ = array.shape
-    result = np.empty((rows * unit // scale, columns * unit // scale, values), dtype)
-    for top in range(0, rows, tile):
-        for left in range(0, columns, tile):
-            y, x = max(0, top - halo), max(0, left - halo)
-            output = ops.convert_to_numpy(function(array[y : top + tile + halo, x : left + tile + halo]))[0]
-            inner = [slice((a - b) * unit // scale, (a - b + tile) * unit // scale) for a, b in ((top, y), (left, x))]
-            place = [slice(a * unit // scale, (a + tile) * unit // scale) for a in (top, left)]
-            result[tuple(place)] = output[tuple(inner)]
-    return result

@@ -59,7 +59,12 @@ def test_it_measures_whole_files(tmp_path, capsys):
     assert webp["bpp"][at] == pytest.approx(8 * (tmp_path / "cat.webp").stat().st_size / (176 * 192))
     decoded = np.asarray(Image.open(tmp_path / "cat.webp").convert("RGB"))
     assert webp["psnr-rgb"][at] == pytest.approx(peak_signal_noise_ratio(cat, decoded), abs=1e-3)
-    assert "BD-rate" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "BD-rate" in out and "% of header, hyper-latents, latents of (64, 128) channels" in out
+    quality, bpp, *shares = (float(text) for text in out.splitlines()[-1].split())
+    assert quality == 1 and bpp == pytest.approx(files["keras_recon"]["results"]["bpp"][-1], rel=0.01)
+    assert len(shares) == 4 and sum(shares) == pytest.approx(100, abs=0.1)
+    assert shares[0] == pytest.approx(100 * 8 * 22 / (176 * 192) / bpp, abs=0.01)
     with Image.open(tmp_path / "out" / "curves.png") as picture:
         assert picture.width > 400
 

@@ -13,7 +13,7 @@ import pytest
 from compression.tiny_codecs import TINY, fill, photo, tiny_codec
 from keras import ops
 
-from keras_recon.compression import ImageCodec, compress, decompress, files, integer
+from keras_recon.compression import ImageCodec, compress, decompress, files, integer, strips
 
 pytest.importorskip("constriction", reason="files of a codec need constriction")
 GOLDEN = Path(__file__).parents[1] / "golden" / "codec"
@@ -64,27 +64,47 @@ def test_tiles_show_no_seams(codec, monkeypatch):
     monkeypatch.setattr(files, "CARE", 1e9)
     of_whole = compress(codec, image, 1.0)
     whole = decompress(codec, of_whole)
-    monkeypatch.setattr(files, "TILE", 64)
+    monkeypatch.setattr(strips, "TILE", 64)
     assert levels_apart(decompress(codec, of_whole), whole).max() <= 1
     assert levels_apart(decompress(codec, compress(codec, image, 1.0)), whole).max() <= 1
 
 
-def test_memory_of_a_photo_is_that_of_its_latents_and_little_more(monkeypatch):
-    """Its latents are 12 bytes a pixel; NumPy's memory is counted."""
+@pytest.mark.parametrize("shape", [(150, 60, 3), (260, 40, 1)])
+def test_strips_show_no_seams(codec, shape, monkeypatch):
+    image = photo(*shape)
+    monkeypatch.setattr(files, "CARE", 1e9)
+    whole = decompress(codec, compress(codec, image, 1.0))
+    monkeypatch.setattr(strips, "TILE", 32)
+    monkeypatch.setattr(strips, "STRIP", 64)
+    data = compress(codec, image, 1.0)
+    assert levels_apart(decompress(codec, data), whole).max() <= 1
+    start, rng = files.HEADER.size + 4, np.random.default_rng(0)
+    for _ in range(20):  # what comes before the damage is decoded already when it is found
+        coded = bytearray(data[start:])
+        coded[rng.integers(len(coded)) :] = rng.bytes(rng.integers(200))
+        with pytest.raises(ValueError, match="its latents have another checksum"):
+            decompress(codec, repaired(data[:start] + bytes(coded)))
+
+
+def test_memory_of_a_photo_is_that_of_its_pixels_and_little_more(monkeypatch):
+    """Its latents would be 12 bytes a pixel; NumPy's memory is counted."""
     monkeypatch.setattr(integer, "CHUNK", 2**9)
-    monkeypatch.setattr(files, "TILE", 256)
-    codec, image = tiny_codec(slices=(6, 14, 28, 56, 88)), photo(768, 512)
-    decompress(codec, compress(codec, image))  # what is compiled once
-    tracemalloc.start()
-    try:
-        data = compress(codec, image)
-        peaks = [tracemalloc.get_traced_memory()[1]]
-        tracemalloc.reset_peak()
-        decompress(codec, data)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-    finally:
-        tracemalloc.stop()
-    assert max(peaks) < 40 * image[..., 0].size
+    monkeypatch.setattr(strips, "TILE", 64)
+    monkeypatch.setattr(strips, "STRIP", 64)
+    codec, peaks = tiny_codec(slices=(6, 14, 28, 56, 88)), []
+    decompress(codec, compress(codec, photo(192, 64)))  # what is compiled once
+    for height in (128, 1024):
+        image = photo(height, 64)
+        tracemalloc.start()
+        try:
+            data = compress(codec, image)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.reset_peak()
+            decompress(codec, data)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert np.subtract(peaks[2:], peaks[:2]).max() < 6 * (1024 - 128) * 64
 
 
 def test_the_halo_of_a_tile_is_as_far_as_the_networks_see():
@@ -99,10 +119,10 @@ def test_the_halo_of_a_tile_is_as_far_as_the_networks_see():
         columns = np.nonzero(np.subtract(*pair).any(axis=(0, 1, 3)))[0]
         changed.append((columns.min(), columns.max()))
     # The encoder sees pixel 127 in patches of 8, and the decoder's pixels see latent 15, which is pixels 120 to 127.
-    (first, last), halo = changed[0], files._halo(codec, 0)
+    (first, last), halo = changed[0], strips.reach(codec, 0)
     assert 8 * last <= 127 + halo and 8 * first + 7 >= 127 - halo
     assert 8 * (last - first) >= 2 * (halo - 16)
-    (first, last), halo = changed[1], files._halo(codec, 1)
+    (first, last), halo = changed[1], strips.reach(codec, 1)
     assert last <= 127 + halo and first >= 120 - halo
     assert last - first > 2 * (halo - 16)
 
