@@ -58,13 +58,16 @@ def parse(argv):
     add("--output", required=True, help="file or folder")
     add("--decompress", action="store_true", help="make photos of compressed files")
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--quality", type=float, default=50, help="0 to 100 (default: %(default)s)")
+    group.add_argument("--quality", type=float, help="0 to 100 (default: 50)")
     group.add_argument("--rate", type=float, metavar="BITS", help="at most so many bits per pixel, at the best quality")
     args = parser.parse_args(argv)
     check_model_path("--model", args.model)
+    if args.decompress and (args.quality, args.rate) != (None, None):
+        fail("--decompress goes without --quality and --rate: a file has its quality")
+    args.quality = 50 if args.quality is None else args.quality
     if not 0 <= args.quality <= 100:
         fail(f"--quality must be from 0 to 100. Received: {args.quality:g}")
-    if args.rate is not None and args.rate <= 0:
+    if args.rate is not None and not args.rate > 0:
         fail(f"--rate must be above 0. Received: {args.rate:g}")
     return args
 

@@ -2,9 +2,10 @@
 
 It begins at a transform codec, or at a trained one with --from codec. After every epoch it is saved, for
 examples/compress.py --model saved_models/codec. TensorBoard shows bits per pixel and PSNR at the middle quality; at the
-end, they are printed for all qualities.
+end, they are printed for all qualities, and are a curve in TensorBoard, over thousandths of a bit per pixel.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from app.parser import Parser, fail
@@ -73,10 +74,23 @@ def main(argv: list[str] | None = None):
     ]
     codec.fit(training, epochs=args.epochs, validation_data=validation, callbacks=callbacks, verbose=2)
     print("quality  bits per pixel  " + "  ".join(headings.values()))
+    curve = []
     for codec.quality in QUALITIES:
         scores = codec.evaluate(validation, verbose=0, return_dict=True)
+        curve.append(scores)
         measured = "  ".join(f"{scores[name]:{len(heading)}.4g}" for name, heading in headings.items())
         print(f"{codec.quality:7.2f}  {scores['bits_per_pixel']:14.3f}  {measured}")
+    log_curve(args.logs / "rate_distortion", curve, headings)
+
+
+def log_curve(folder: Path, curve: list[dict], names: Iterable[str]):
+    """The scores of these names at each rate, as curves of TensorBoard."""
+    import tensorflow as tf
+
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        for scores in curve:
+            for name in names:
+                tf.summary.scalar(f"rate_distortion/{name}", scores[name], step=round(1000 * scores["bits_per_pixel"]))
 
 
 if __name__ == "__main__":

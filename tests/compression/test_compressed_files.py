@@ -93,7 +93,7 @@ def test_memory_of_a_photo_is_that_of_its_pixels_and_little_more(monkeypatch):
     monkeypatch.setattr(strips, "STRIP", 64)
     codec, peaks = tiny_codec(slices=(6, 14, 28, 56, 88)), []
     decompress(codec, compress(codec, photo(192, 64)))  # what is compiled once
-    for height in (128, 1024):
+    for height in (128, 512):
         image = photo(height, 64)
         tracemalloc.start()
         try:
@@ -104,7 +104,7 @@ def test_memory_of_a_photo_is_that_of_its_pixels_and_little_more(monkeypatch):
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-    assert np.subtract(peaks[2:], peaks[:2]).max() < 6 * (1024 - 128) * 64
+    assert np.subtract(peaks[2:], peaks[:2]).max() < 6 * (512 - 128) * 64
 
 
 def test_the_halo_of_a_tile_is_as_far_as_the_networks_see():
@@ -239,22 +239,27 @@ def test_a_file_of_another_backend_is_read():
 
 SCRIPT = """
 import sys, keras, numpy as np
-from keras_recon.compression import compress
+from keras_recon.compression import compress, decompress
 codec = keras.saving.load_model(sys.argv[1])
-open(sys.argv[3], "wb").write(compress(codec, np.load(sys.argv[2])["photo"], 0.6))
+np.save(sys.argv[2] + "/decoded.npy", decompress(codec, open(sys.argv[2] + "/here.krc", "rb").read()))
+open(sys.argv[2] + "/there.krc", "wb").write(compress(codec, np.load(sys.argv[2] + "/photo.npy"), 0.6))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "2"])
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_a_process_of_another_backend_with_one_thread_writes_what_this_one_reads(backend, tmp_path):
+def test_a_process_of_another_backend_and_this_one_read_each_others_files(backend, threads, tmp_path):
     if not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    environment = {**os.environ, "KERAS_BACKEND": backend, **dict.fromkeys(names, "1")}
-    arguments = [GOLDEN / "codec.keras", GOLDEN / "photo.npz", tmp_path / "photo.krc"]
-    subprocess.run([sys.executable, "-c", SCRIPT, *arguments], env=environment, check=True)
     codec, image = ImageCodec.from_preset(GOLDEN / "codec.keras"), np.load(GOLDEN / "photo.npz")["photo"]
-    decoded = decompress(codec, (tmp_path / "photo.krc").read_bytes())
-    here = decompress(codec, compress(codec, image, 0.6))
-    assert levels_apart(decoded, here).mean() < 0.1
+    here = compress(codec, image, 0.6)
+    (tmp_path / "here.krc").write_bytes(here)
+    np.save(tmp_path / "photo.npy", image)
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    environment = {**os.environ, "KERAS_BACKEND": backend, **dict.fromkeys(names, threads)}
+    subprocess.run([sys.executable, "-c", SCRIPT, GOLDEN / "codec.keras", tmp_path], env=environment, check=True)
+    decoded = decompress(codec, here)
+    assert levels_apart(np.load(tmp_path / "decoded.npy"), decoded).max() <= 1  # of the same latents
+    there = decompress(codec, (tmp_path / "there.krc").read_bytes())
+    assert levels_apart(there, decoded).mean() < 0.1  # encoders compute in floats

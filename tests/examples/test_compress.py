@@ -54,7 +54,11 @@ def test_a_rate_is_kept_and_nearly_used(folder, tmp_path):
     "arguments, error",
     [
         (["--quality", "101"], "--quality must be from 0 to 100"),
-        (["--rate", "0"], "--rate must be above 0"),
+        (["--rate", "0"], "--rate must be above 0. Received: 0"),
+        (["--rate", "nan"], "--rate must be above 0. Received: nan"),
+        (["--rate", "low"], "argument --rate: invalid float value: 'low'"),
+        (["--rate", "1", "--quality", "50"], "argument --quality: not allowed with argument --rate"),
+        (["--decompress", "--rate", "1"], "--decompress goes without --quality and --rate"),
         (["--model", "denoise"], "it is of the class RestorationUNet, and ImageCodec is expected"),
         (["--decompress"], "it is no file of a codec of keras_recon"),
         (["--output", "-"], "INPUT and --output must be files or folders. Received: '-'"),

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import train_codec
+from callbacks.test_callbacks import curve, events_of
 
 from keras_recon.compression import ImageCodec
 
@@ -21,7 +22,7 @@ def test_a_short_run_leaves_a_codec_and_its_scores(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(train_codec, "ImageCodec", small)
     monkeypatch.chdir(tmp_path)
     train_codec.main(SHORT)
-    assert [*(tmp_path / "runs" / "codec" / "validation").iterdir()]
+    assert all([*(tmp_path / "runs" / "codec" / name).iterdir()] for name in ("validation", "rate_distortion"))
     codec = keras.saving.load_model(tmp_path / "saved_models" / "codec" / "model.keras")
     assert isinstance(codec, ImageCodec) and codec.optimizer.iterations == 2
     assert not np.allclose(codec.mean, 0.5)  # adapted to the photos
@@ -30,6 +31,12 @@ def test_a_short_run_leaves_a_codec_and_its_scores(tmp_path, monkeypatch, capsys
     scores = np.array([line.split() for line in (first, second, third, fourth, fifth)], float)
     np.testing.assert_array_equal(scores[:, 0], train_codec.QUALITIES)
     assert (np.diff(scores[:, 1]) > 0).all() and scores[4, 2] > scores[0, 2] + 0.5  # each quality is another
+
+
+def test_the_curve_is_over_thousandths_of_a_bit(tmp_path):
+    scores = [{"psnr": 28.5, "bits_per_pixel": 0.25}, {"psnr": 35.0, "bits_per_pixel": 1.1004}]
+    train_codec.log_curve(tmp_path, scores, ["psnr"])
+    assert curve(events_of(tmp_path), "rate_distortion/psnr") == {250: 28.5, 1100: 35.0}
 
 
 @pytest.mark.slow
