@@ -37,7 +37,7 @@ def parser_of(description: str) -> argparse.ArgumentParser:
     add("--error-maps", action="store_true", help="write NAME-error.png too: absolute errors, five times enlarged")
     add = parser.add_argument_group("tiles").add_argument
     add("--tile-size", type=int, help="in pixels, for fully convolutional models (default: the model's own)")
-    add("--overlap", type=int, help="of neighbouring tiles in pixels (default: a quarter of the tile)")
+    add("--overlap", type=int, help="of neighbouring tiles in pixels (default: a sixth of the tile)")
     add("--batch-size", type=int, default=64, help="tiles per call (default: %(default)s)")
     group = parser.add_argument_group("measuring")
     references = group.add_mutually_exclusive_group()

@@ -144,6 +144,6 @@ def test_wrong_arguments_get_one_sentence(shape, dtype, options, message):
         reconstruct(identity(), np.zeros(shape, dtype), **options)
 
 
-def test_default_overlap_is_a_quarter_of_the_tile():
-    assert tile_overlaps((64, 48), None) == (16, 12)
+def test_default_overlap_is_a_sixth_of_the_tile():
+    assert tile_overlaps((64, 48), None) == (10, 8)
     assert tile_overlaps((64, 48), 0) == (0, 0)
