@@ -17,6 +17,9 @@ REFINER = "channels of the convolutions on the image at the end, 0 for none (bes
 class ViTConfig(RunConfig):
     """A training run of `keras_recon.models.ViTReconstructor`."""
 
+    # 1,200 steps of 16 crops gave 33.63 dB where 600 of 32 gave 33.47.
+    batch_size: int = option(16, "images per step")
+    steps_per_epoch: int = option(200, "training steps per epoch")
     variant: str = option("micro", "size of the model", choices=("micro", "tiny", "small", "base", "large"))
     patch_size: int = option(8, "side of the patches in pixels")
     latent_dim: int = option(12, "latent values per patch")
@@ -42,6 +45,8 @@ class ViTConfig(RunConfig):
 class MAEConfig(ViTConfig):
     """A training run of a masked `keras_recon.models.ViTReconstructor`."""
 
+    batch_size: int = option(32, "images per step")
+    steps_per_epoch: int = option(100, "training steps per epoch")
     # Hidden patches are far from the mean patch, where a linear path would start, and its heads move slowly.
     linear_path: bool = option(False, LINEAR_PATH)
     learning_rate: float = option(1e-3, "peak learning rate of AdamW")
