@@ -86,7 +86,8 @@ def _space_to_depth(image, factor):
     return blocks.reshape(height, width, factor * factor * channels)
 
 
-def _depth_to_space(image, factor):
-    height, width, depth = image.shape
-    blocks = image.reshape(height, width, factor, factor, depth // factor**2).swapaxes(1, 2)
-    return blocks.reshape(height * factor, width * factor, depth // factor**2)
+def _depth_to_space(images, factor):
+    """The inverse, of one image or of several."""
+    *several, height, width, depth = images.shape
+    blocks = images.reshape(*several, height, width, factor, factor, depth // factor**2).swapaxes(-4, -3)
+    return blocks.reshape(*several, height * factor, width * factor, depth // factor**2)

@@ -155,7 +155,9 @@ def _require_folder(folder):
 
 
 def _file_photos(paths: dict[str, Path], channels: int, on_bad: str) -> Photos:
-    return Photos([*paths], lambda name: read_photo(paths[name], channels), on_bad=on_bad, paths=paths)
+    return Photos(
+        [*paths], lambda name: read_photo(paths[name], channels), on_bad=on_bad, paths=paths, channels=channels
+    )
 
 
 def all_photos(data, target=None, channels: int = 3, data_dir: str | None = None, on_bad: str = "error") -> Photos:

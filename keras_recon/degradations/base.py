@@ -73,10 +73,18 @@ class Compose(Degradation):
         return "+".join(map(str, self.degradations))
 
 
-def degrade(images: np.ndarray, degradation: Degradation | None) -> np.ndarray:
+def degrade(
+    images: np.ndarray, degradation: Degradation | None, stream: tuple[int, ...] = (0, 3), start: int = 0
+) -> np.ndarray:
     """Images (images, height, width, channels), each degraded by its index: the same at every call.
 
     None leaves them as they are.
+
+    Args:
+        images, degradation: see above.
+        stream: tells the random numbers of one use from those of others, with the index. Those of training have 0 to 2
+            as the second number, see `RandomCrops` and `RandomPairs`.
+        start: index of the first image.
 
     Example:
 
@@ -87,9 +95,10 @@ def degrade(images: np.ndarray, degradation: Degradation | None) -> np.ndarray:
     """
     if degradation is None:
         return images
-    # 0 to 2 as the second number are the streams of training, see `RandomCrops` and `training_batches`.
-    rngs = (np.random.default_rng((0, 3, index)) for index in range(len(images)))
-    return np.stack([degradation(image, rng) for image, rng in zip(images, rngs)])
+    degraded = np.empty(images.shape, "float32")
+    for i, image in enumerate(images):
+        degraded[i] = degradation(image, np.random.default_rng((*stream, start + i)))
+    return degraded
 
 
 def require(valid: bool, name: str, expectation: str, value):

@@ -1,5 +1,7 @@
+import os
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -10,6 +12,8 @@ from keras_recon.images.files import FORMATS, BadImage, ImageFile, identify, ope
 from keras_recon.images.pixels import cmyk_to_rgb
 
 PNG_16_BITS = ("I;16B", "LA;16B", "RGB;16B", "RGBA;16B")  # in Pillow's words
+BACKWARDS = ((3, 4, 7, 8), (2, 3, 6, 7))  # orientations of EXIF whose rows, columns are
+END_OF_JPEG = b"\xff\xd9"
 SCALE = {"L;2": 85, "L;4": 17}  # from the levels of such a PNG to 255
 
 
@@ -39,7 +43,7 @@ def read_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXEL
                 array, colours, orientation = _decode(image, file)
                 profile, exif = image.info.get("icc_profile"), image.info.get("exif")
                 format = "JPEG" if image.format == "MPO" else image.format
-        array = _turned(array, orientation)
+        array = turned(array, orientation)
     return ImageFile(
         array[..., :colours],
         alpha=array[..., colours:] if array.shape[2] > colours else None,
@@ -57,6 +61,43 @@ def image_size(source: str | Path | bytes) -> tuple[int, int]:
     with suppress(BadImage), open_image(source) as image:
         return image.size if _orientation(image) in range(5, 9) else image.size[::-1]
     return read_image(source).pixels.shape[:2]  # a TIFF that Pillow does not know
+
+
+class JPEGHeader(NamedTuple):
+    """What the header of a JPEG file says.
+
+    Attributes:
+        height, width: of the upright photo.
+        orientation: by EXIF, 1 to 8.
+    """
+
+    height: int
+    width: int
+    orientation: int
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(height, width) as it lies in the file."""
+        return (self.width, self.height) if self.orientation > 4 else (self.height, self.width)
+
+    def as_stored(self, corner: tuple[int, int], size: tuple[int, int]) -> tuple:
+        """Corner (top, left) and size (height, width) in the file of a window of the upright photo."""
+        window = [
+            side - start - length if self.orientation in backwards else start
+            for side, start, length, backwards in zip(self[:2], corner, size, BACKWARDS)
+        ]
+        return (window[::-1], size[::-1]) if self.orientation > 4 else (window, size)
+
+
+def jpeg_header(path: str | Path) -> JPEGHeader | None:
+    """The header of a whole JPEG file, gray or in colours; None of other files and of broken ones."""
+    with suppress(BadImage), open_file(path) as file, identify(file, MAX_MEGAPIXELS) as image:
+        orientation = _orientation(image)
+        upright = image.size if orientation in range(5, 9) else image.size[::-1]
+        file.seek(-len(END_OF_JPEG), os.SEEK_END)
+        if image.format == "JPEG" and image.mode in ("L", "RGB") and file.read() == END_OF_JPEG:
+            return JPEGHeader(*upright, orientation if orientation in range(1, 9) else 1)
+    return None
 
 
 def _decode(image, file):
@@ -93,10 +134,10 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _turned(array, orientation):
-    """Upright, from how EXIF says that it lies."""
+def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """An image upright, from how EXIF says that it lies."""
     if orientation not in range(2, 9):
         return array
     array = array.swapaxes(0, 1) if orientation > 4 else array
-    down, across = (-1 if orientation in backwards else 1 for backwards in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    down, across = (-1 if orientation in backwards else 1 for backwards in BACKWARDS)
     return np.ascontiguousarray(array[::down, ::across])
