@@ -31,6 +31,9 @@ class PairedPhotos(Photos):
         self.channels = channels
         self.upscale = upscale
 
+    def files(self, key):
+        return self.pairs[key]
+
     @property
     def fingerprint(self) -> str:
         return f"{super().fingerprint} paired"
@@ -54,9 +57,10 @@ class PairedPhotos(Photos):
         logger.warning("the inputs are enlarged %s times by bicubic interpolation, as the model does not", self.upscale)
         enlarged = PairedPhotos(self.pairs, self.channels, 1, self.on_bad)
         enlarged.keys, enlarged.paths, enlarged.bad = self.keys, self.paths, self.bad
+        indices = {name: i for i, name in enumerate(self.keys)}
 
         def read(name):
-            degraded, clean = self.parts(self.read(name))
+            degraded, clean = self.parts(self[indices[name]])
             degraded = from_float(resize_bicubic(to_float(degraded), clean.shape[:2]), np.uint8)
             return np.concatenate([degraded, clean], axis=2)
 

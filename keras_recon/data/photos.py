@@ -32,6 +32,7 @@ class Photos(Sequence):
         on_bad: what `first_good` does about bad photos: "skip" or "error".
         paths: the file of each key, where they are files.
         channels: with `paths`, that the photos are those files, decoded by `read_photo` with so many channels.
+        shared_files: files that have all photos, where there is not one for each.
 
     Attributes:
         bad: why each bad photo that was met is not used, by its key as text.
@@ -52,6 +53,7 @@ class Photos(Sequence):
         on_bad: str = "error",
         paths: dict[str, Path] | None = None,
         channels: int | None = None,
+        shared_files: Sequence[str | Path] = (),
     ):
         if on_bad not in POLICIES:
             raise ValueError(f"`on_bad` must be one of {POLICIES}. Received: on_bad={on_bad!r}")
@@ -61,6 +63,7 @@ class Photos(Sequence):
         self.on_bad = on_bad
         self.paths = paths or {}
         self.channels = channels
+        self.shared_files = shared_files
         self._start()
 
     def _start(self):
@@ -103,6 +106,10 @@ class Photos(Sequence):
             self._headers[index] = NO_WINDOWS
         return pixels if pixels is None or pixels.shape[2] == self.channels else to_channels(pixels, self.channels)
 
+    def files(self, key) -> Sequence[str | Path]:
+        """The files that a photo is read from; none of one that is no file's."""
+        return [self.paths[key]] if key in self.paths else self.shared_files
+
     @property
     def fingerprint(self) -> str:
         """A hash of the keys."""
@@ -139,6 +146,19 @@ class Photos(Sequence):
         photos.channels = None if read else self.channels
         photos._start()
         return photos
+
+    def unkept(self) -> "Photos":
+        """The same photos, of which none stays in memory."""
+        photos = self.with_keys(self.keys)
+        photos.store = Store(len(self.keys), 0)
+        photos.bad |= self.bad
+        return photos
+
+    def know(self, good: Iterable[int], bad: dict[str, str]):
+        """Take photos for good, by their number, and for bad, by their key as text, with the reason."""
+        self._good.update(good)
+        for key, reason in bad.items():
+            self.reject(key, reason)
 
     def first_good(self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
         """`prepare(photo)` of the first photo that can be used; None if there is none.

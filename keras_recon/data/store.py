@@ -21,6 +21,14 @@ class Store:
         self._lock = Lock()
         self._used = 0
 
+    @classmethod
+    def of(cls, buffer: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, dtype: str, channels: int) -> "Store":
+        """One of photos that lie in `buffer`, uint8, already: from `offsets` on, of `sizes` (height, width)."""
+        store = cls(len(offsets), 0)
+        store.buffer, store.kind = np.asarray(buffer), (np.dtype(dtype), channels)
+        store.offsets, store.sizes = offsets, sizes
+        return store
+
     def add(self, index: int, photo: np.ndarray):
         """Keep photo `index`, (height, width, channels), if there is room."""
         with self._lock:  # tf.data calls from several threads
