@@ -1,12 +1,13 @@
 """Speed of the input: images per second that are read, decoded and cropped at random, beside other loaders.
 
 JPEG files of 500x375 and of 4000x3000 pixels, and the small ones as TFRecord and ArrayRecord, are made from the photos
-of scikit-image. No loader keeps decoded photos, but for a row that shows what all else costs. The operating system has
-the files in memory. Then what folders of many files take: memory, and time to begin.
+of scikit-image. No loader keeps decoded photos, but for rows that say so: in memory, or on disk by `--cache`. The
+operating system has the files in memory. Then what folders of many files take: memory, and time to begin.
 
 The processes of other loaders import this module too: TensorFlow and keras_recon are imported where they are used.
 """
 
+import itertools
 import math
 import os
 import shutil
@@ -24,7 +25,8 @@ import numpy as np
 from arguments import Parser, positive
 from PIL import Image
 
-CROP = 64
+CROPS = (64, 224)
+NOISE = "noise:25"
 RECORDS = ("tfrecord", "array_record")
 SIZES = {"500x375": ((500, 375), 200), "4000x3000": ((4000, 3000), 12)}  # (width, height), files
 MEMORY = """
@@ -65,73 +67,81 @@ def write_records(folder: Path, photos: Path, file_format: str):
     )
 
 
-def random_crop(path: Path) -> np.ndarray:
+def random_crop(path: Path, crop: int) -> np.ndarray:
     """What the other loaders do for each photo."""
     with Image.open(path) as image:
         photo = np.asarray(image.convert("RGB"))
     rng = np.random.default_rng()
-    top, left = (rng.integers(0, side - CROP + 1) for side in photo.shape[:2])
-    return photo[top : top + CROP, left : left + CROP].astype("float32") / 255
+    top, left = (rng.integers(0, side - crop + 1) for side in photo.shape[:2])
+    return photo[top : top + crop, left : left + crop].astype("float32") / 255
 
 
 class Crops:
     """A map-style data set for PyTorch and Grain."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, crop):
         self.paths = sorted(Path(folder).glob("*.jpg")) * 1000
+        self.crop = crop
 
     def __len__(self):
         return len(self.paths)
 
     def __getitem__(self, index):
-        return random_crop(self.paths[index])
+        return random_crop(self.paths[index], self.crop)
 
 
-def own(source: str, data_dir: str | None = None, cache_bytes: int = 0):
-    from keras_recon import data
+def own(source: str, crop: int, cache_bytes: int = 0, degradation: str | None = None, **options):
+    from keras_recon import data, degradations
 
-    photos, _ = data.load_photos(source, data_dir=data_dir)
-    photos = data.Photos(photos.keys, photos.read, cache_bytes)
+    photos, _ = data.load_photos(source, **options)
+    if "cache" not in options:
+        photos.cache_bytes = cache_bytes
+        photos = photos.with_keys(photos.keys)
     if cache_bytes:
         _ = [photos[i] for i in range(len(photos))]
-    return iter(data.training_batches(photos, (CROP, CROP, 3), 32, 10**5, 1, seed=0))
+    degradation = degradations.get(degradation)
+    return iter(data.training_batches(photos, (crop, crop, 3), 32, 10**5, 1, seed=0, degradation=degradation))
 
 
-def own_folder(folder: Path, cache_bytes: int = 0):
-    return own(str(folder), cache_bytes=cache_bytes)
+def own_folder(folder: Path, crop: int, **options):
+    return own(str(folder), crop, **options)
 
 
-def own_records(folder: Path):
-    return own("tfds:photos", str(folder))
+def own_cache(folder: Path, crop: int):
+    return own(str(folder), crop, cache=folder.parent / "cache")
 
 
-def torch_loader(folder: Path, num_workers: int):
+def own_records(folder: Path, crop: int):
+    return own("tfds:photos", crop, data_dir=str(folder))
+
+
+def torch_loader(folder: Path, crop: int, num_workers: int):
     from torch.utils.data import DataLoader
 
     context = "spawn" if num_workers else None  # forked beside TensorFlow's threads, a worker can hang for ever
-    return iter(DataLoader(Crops(folder), 32, True, num_workers=num_workers, multiprocessing_context=context))
+    return iter(DataLoader(Crops(folder, crop), 32, True, num_workers=num_workers, multiprocessing_context=context))
 
 
-def grain_loader(folder: Path):
+def grain_loader(folder: Path, crop: int):
     import grain
 
-    crops = grain.MapDataset.source(Crops(folder)).shuffle(seed=0)
+    crops = grain.MapDataset.source(Crops(folder, crop)).shuffle(seed=0)
     return iter(crops.to_iter_dataset(grain.ReadOptions(num_threads=os.cpu_count())).batch(32))
 
 
-def tf_data(folder: Path):
+def tf_data(folder: Path, crop: int):
     """TensorFlow's own decoder, which decodes the crop only."""
     import tensorflow as tf
 
-    def crop(path):
+    def cut(path):
         file = tf.io.read_file(path)
         shape = tf.io.extract_jpeg_shape(file)
-        top, left = (tf.random.uniform((), 0, shape[i] - CROP + 1, tf.int32) for i in (0, 1))
-        pixels = tf.io.decode_and_crop_jpeg(file, [top, left, CROP, CROP], 3)
+        top, left = (tf.random.uniform((), 0, shape[i] - crop + 1, tf.int32) for i in (0, 1))
+        pixels = tf.io.decode_and_crop_jpeg(file, [top, left, crop, crop], 3)
         return tf.cast(pixels, tf.float32) / 255
 
     paths = tf.data.Dataset.list_files(f"{folder}/*.jpg").repeat()
-    return iter(paths.map(crop, tf.data.AUTOTUNE).batch(32).prefetch(tf.data.AUTOTUNE))
+    return iter(paths.map(cut, tf.data.AUTOTUNE).batch(32).prefetch(tf.data.AUTOTUNE))
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,7 @@ class Loader:
     """What a row's label runs.
 
     Attributes:
-        begin: of a folder, an endless iterator of batches of 32 crops.
+        begin: of a folder and the side of a crop, an endless iterator of batches of 32 crops.
         needs: modules.
         records: the format of the records that it reads in place of JPEG files.
         small: whether it is timed on the small photos only.
@@ -154,7 +164,12 @@ class Loader:
 TORCH = "torch DataLoader and Pillow"
 LOADERS = {
     "keras_recon": Loader(own_folder),
+    f"keras_recon, {NOISE}": Loader(partial(own_folder, degradation=NOISE)),
     "keras_recon, decoded before": Loader(partial(own_folder, cache_bytes=2**30), small=True),
+    f"keras_recon, decoded before, {NOISE}": Loader(
+        partial(own_folder, cache_bytes=2**30, degradation=NOISE), small=True
+    ),
+    "keras_recon, --cache": Loader(own_cache, small=True),
     **{f"keras_recon, {name}": Loader(own_records, records=name, small=True) for name in RECORDS},
     f"{TORCH}, 0 workers": Loader(partial(torch_loader, num_workers=0), ("torch",)),
     f"{TORCH}, {os.cpu_count()} workers": Loader(partial(torch_loader, num_workers=os.cpu_count()), ("torch",)),
@@ -163,9 +178,9 @@ LOADERS = {
 }
 
 
-def rates(names: list[str], root: Path, size: str, seconds: float, rounds: int) -> tuple[dict, dict]:
+def rates(names: list[str], root: Path, size: str, seconds: float, rounds: int, crop: int = 64) -> tuple[dict, dict]:
     """Images per second of each loader, and what it gives; they take turns."""
-    iterators = {name: LOADERS[name].begin(root / (LOADERS[name].records or size)) for name in names}
+    iterators = {name: LOADERS[name].begin(root / (LOADERS[name].records or size), crop) for name in names}
     ran = {}
     for name, iterator in iterators.items():
         batch = next(iterator)  # its start is not counted
@@ -209,6 +224,7 @@ def memory(counts: list[int], photo: Path) -> dict[str, dict]:
 def main(argv: list[str] | None = None):
     parser = Parser(__doc__)
     parser.add_argument("--loaders", nargs="+", choices=LOADERS, help="(default: all)")
+    parser.add_argument("--crops", type=positive, nargs="+", default=CROPS, help="sides of the crops (default: 64 224)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a turn (default: 4)")
     parser.add_argument("--rounds", type=positive, default=3, help="turns, whose median counts (default: 3)")
     parser.add_argument("--files", type=positive, nargs="+", default=[10**3, 10**4, 10**5], help="for the memory")
@@ -232,15 +248,16 @@ def main(argv: list[str] | None = None):
         small = next(iter(SIZES))
         for records in {LOADERS[name].records for name in names} - {None}:
             write_records(root / records, root / small, records)
-        for size in SIZES:
+        for size, crop in itertools.product(SIZES, args.crops):
             timed = [name for name in names if size == small or not LOADERS[name].small]
             if not timed:
                 continue
-            results[size], results["ran"][size] = rates(timed, root, size, args.seconds, args.rounds)
-            print(f"\nJPEG of {size}\n{results_table(results[size])}", flush=True)
+            table = f"{size}, crops of {crop}x{crop}"
+            results[table], results["ran"][table] = rates(timed, root, size, args.seconds, args.rounds, crop)
+            print(f"\nJPEG of {table}\n{results_table(results[table])}", flush=True)
         results["memory"] = memory(args.files, next((root / small).glob("*.jpg")))
         print(f"\n{results_table(results['memory'])}")
-    protocol = {**vars(args), "crop": CROP, "batch": 32, "order": "turns, medians", **environment()}
+    protocol = {**vars(args), "batch": 32, "order": "turns, medians", **environment()}
     write_json(args.output, {"results": results, "protocol": protocol})
 
 

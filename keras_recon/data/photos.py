@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_recon.data.store import Store
 from keras_recon.images.files import BadImage
+from keras_recon.images.jpeg import JPEGHeader, jpeg_header
 from keras_recon.images.pixels import to_channels, to_float
-from keras_recon.images.reading import JPEGHeader, jpeg_header, read_image
+from keras_recon.images.reading import read_image
 from keras_recon.images.resize import resize_bicubic
 from keras_recon.utils.tables import shown
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_recon.images.reading import JPEGHeader, turned
+from keras_recon.images.jpeg import JPEGHeader
+from keras_recon.images.reading import turned
 
 # Pixels around the window: its colours are interpolated, for which the decoder takes the neighbours that it decodes.
 MARGIN = 1
@@ -19,7 +20,7 @@ def decode_window(
 
     Args:
         path: of the file.
-        header: what `keras_recon.images.reading.jpeg_header` says of it.
+        header: what `keras_recon.images.jpeg.jpeg_header` says of it.
         corner: (top, left) of the window.
         size: (height, width) of the window, which is inside of the photo.
 
@@ -27,7 +28,7 @@ def decode_window(
 
     >>> pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), "uint8")
     >>> keras_recon.images.write_image("a.jpg", keras_recon.images.ImageFile(pixels))
-    >>> header = keras_recon.images.reading.jpeg_header("a.jpg")
+    >>> header = keras_recon.images.jpeg.jpeg_header("a.jpg")
     >>> window = decode_window("a.jpg", header, corner=(10, 20), size=(16, 24))
     >>> bool((window == keras_recon.data.read_photo("a.jpg", 3)[10:26, 20:44]).all())
     True

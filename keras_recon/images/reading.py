@@ -1,7 +1,5 @@
-import os
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -13,7 +11,6 @@ from keras_recon.images.pixels import cmyk_to_rgb
 
 PNG_16_BITS = ("I;16B", "LA;16B", "RGB;16B", "RGBA;16B")  # in Pillow's words
 BACKWARDS = ((3, 4, 7, 8), (2, 3, 6, 7))  # orientations of EXIF whose rows, columns are
-END_OF_JPEG = b"\xff\xd9"
 SCALE = {"L;2": 85, "L;4": 17}  # from the levels of such a PNG to 255
 
 
@@ -59,52 +56,15 @@ def image_size(source: str | Path | bytes) -> tuple[int, int]:
     What cannot be read raises a BadImage.
     """
     with suppress(BadImage), open_image(source) as image:
-        return image.size if _orientation(image) in range(5, 9) else image.size[::-1]
+        return image.size if orientation_of(image) in range(5, 9) else image.size[::-1]
     return read_image(source).pixels.shape[:2]  # a TIFF that Pillow does not know
-
-
-class JPEGHeader(NamedTuple):
-    """What the header of a JPEG file says.
-
-    Attributes:
-        height, width: of the upright photo.
-        orientation: by EXIF, 1 to 8.
-    """
-
-    height: int
-    width: int
-    orientation: int
-
-    @property
-    def stored(self) -> tuple[int, int]:
-        """(height, width) as it lies in the file."""
-        return (self.width, self.height) if self.orientation > 4 else (self.height, self.width)
-
-    def as_stored(self, corner: tuple[int, int], size: tuple[int, int]) -> tuple:
-        """Corner (top, left) and size (height, width) in the file of a window of the upright photo."""
-        window = [
-            side - start - length if self.orientation in backwards else start
-            for side, start, length, backwards in zip(self[:2], corner, size, BACKWARDS)
-        ]
-        return (window[::-1], size[::-1]) if self.orientation > 4 else (window, size)
-
-
-def jpeg_header(path: str | Path) -> JPEGHeader | None:
-    """The header of a whole JPEG file, gray or in colours; None of other files and of broken ones."""
-    with suppress(BadImage), open_file(path) as file, identify(file, MAX_MEGAPIXELS) as image:
-        orientation = _orientation(image)
-        upright = image.size if orientation in range(5, 9) else image.size[::-1]
-        file.seek(-len(END_OF_JPEG), os.SEEK_END)
-        if image.format == "JPEG" and image.mode in ("L", "RGB") and file.read() == END_OF_JPEG:
-            return JPEGHeader(*upright, orientation if orientation in range(1, 9) else 1)
-    return None
 
 
 def _decode(image, file):
     """As `tiff.decode`, by Pillow."""
     raw_mode = image.tile[0].args if image.tile else None  # before it is decoded
     image.load()
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     if image.format == "PNG" and raw_mode in PNG_16_BITS:
         file.seek(0)
         array = deep_png.decode_16_bits(file.read())
@@ -126,8 +86,8 @@ def _decode(image, file):
     return array, 1 if gray else 3, orientation
 
 
-def _orientation(image: Image.Image) -> int:
-    """As EXIF has it; upright where that is broken."""
+def orientation_of(image: Image.Image) -> int:
+    """The orientation as EXIF has it; upright where that is broken."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # of any type; good pixels are worth more than broken metadata
