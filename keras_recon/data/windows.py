@@ -9,8 +9,9 @@ import tensorflow as tf
 from keras_recon.images.jpeg import JPEGHeader
 from keras_recon.images.reading import turned
 
-# Pixels around the window: its colours are interpolated, for which the decoder takes the neighbours that it decodes.
-MARGIN = 1
+# Pixels around the window that are decoded too: by its neighbours the decoder interpolates the colours of a pixel, and of
+# less than five columns it interpolates none.
+MARGIN = 4
 
 
 def decode_window(
