@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras_recon.images.jpeg import JPEGHeader
 from keras_recon.images.reading import turned
 
-# Pixels around the window that are decoded too: by its neighbours the decoder interpolates the colours of a pixel, and of
-# less than five columns it interpolates none.
+# Pixels around the window that are decoded too: the decoder interpolates the colours of a pixel by its neighbours, and
+# not at all where there are less than five columns.
 MARGIN = 4
 
 

@@ -6,20 +6,19 @@ import input_speed
 import numpy as np
 import pytest
 from arguments import missing
+from input_loaders import LOADERS, RECORDS, TORCH, random_crop
 from PIL import Image
 
 pytest.importorskip("tensorflow", reason="the data pipeline needs TensorFlow")
 from keras_recon import data
 
 SLOW = pytest.mark.slow
-WORKERS = f"{input_speed.TORCH}, {os.cpu_count()} workers"
+WORKERS = f"{TORCH}, {os.cpu_count()} workers"
 TENSOR = "tensorflow.python.framework.ops.EagerTensor"
 # What has to be found behind a label: the iterator's class, that of a batch.
 RAN = {
-    **{
-        name: ("tensorflow.", f"({TENSOR}, {TENSOR})") for name in input_speed.LOADERS if name.startswith("keras_recon")
-    },
-    f"{input_speed.TORCH}, 0 workers": (
+    **{name: ("tensorflow.", f"({TENSOR}, {TENSOR})") for name in LOADERS if name.startswith("keras_recon")},
+    f"{TORCH}, 0 workers": (
         "torch.utils.data.dataloader._SingleProcessDataLoaderIter",
         "torch.Tensor",
     ),
@@ -34,7 +33,7 @@ def sources(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     (folder / "jpeg").mkdir()
     input_speed.write_photos(folder / "jpeg", (100, 75), 5)
-    for records in input_speed.RECORDS:
+    for records in RECORDS:
         input_speed.write_records(folder / records, folder / "jpeg", records)
     return folder
 
@@ -53,8 +52,8 @@ def only_source(sources, tmp_path):
 
 @pytest.mark.parametrize("label", [pytest.param(name, marks=SLOW) if name == WORKERS else name for name in RAN])
 def test_a_label_runs_what_it_names(label, only_source):
-    assert RAN.keys() == input_speed.LOADERS.keys()
-    loader = input_speed.LOADERS[label]
+    assert RAN.keys() == LOADERS.keys()
+    loader = LOADERS[label]
     if why := missing(loader.needs):
         pytest.skip(why)
     folder = only_source(loader)
@@ -66,9 +65,9 @@ def test_a_label_runs_what_it_names(label, only_source):
     assert len(np.unique(images[:, 0, 0], axis=0)) > 16  # crops at random
 
 
-@pytest.mark.parametrize("label", [name for name in input_speed.LOADERS if name.startswith("keras_recon")])
+@pytest.mark.parametrize("label", [name for name in LOADERS if name.startswith("keras_recon")])
 def test_the_own_rows_are_the_batches_of_a_training(label, only_source):
-    loader = input_speed.LOADERS[label]
+    loader = LOADERS[label]
     folder = only_source(loader)
     source = ("tfds:photos", 3, str(folder)) if loader.records else (str(folder),)
     batches = data.training_batches(data.load_photos(*source)[0], (64, 64, 3), 32, 10**5, 1, seed=0)
@@ -79,7 +78,7 @@ def test_photos_decoded_before_are_not_read_again(only_source):
     import tensorflow as tf
 
     names = ("keras_recon, decoded before", "keras_recon, --cache", "keras_recon")
-    loaders = [input_speed.LOADERS[name] for name in names]
+    loaders = [LOADERS[name] for name in names]
     folder = only_source(loaders[0])
     *kept, read = (loader.begin(folder, 64) for loader in loaders)
     shutil.rmtree(folder)
@@ -104,5 +103,5 @@ def test_the_script_measures_and_writes(tmp_path, monkeypatch, capsys):
 
 def test_what_other_loaders_give_is_a_crop_in_0_to_1(tmp_path):
     Image.fromarray(np.full((80, 90, 3), 255, "uint8")).save(tmp_path / "white.jpg")
-    crop = input_speed.random_crop(tmp_path / "white.jpg", 64)
+    crop = random_crop(tmp_path / "white.jpg", 64)
     assert crop.shape == (64, 64, 3) and crop.dtype == "float32" and crop.min() > 0.99
