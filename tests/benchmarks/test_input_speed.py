@@ -6,7 +6,7 @@ import input_speed
 import numpy as np
 import pytest
 from arguments import missing
-from input_loaders import LOADERS, RECORDS, TORCH, random_crop
+from input_loaders import LOADERS, NOISE, RECORDS, TORCH, random_crop
 from PIL import Image
 
 pytest.importorskip("tensorflow", reason="the data pipeline needs TensorFlow")
@@ -60,7 +60,9 @@ def test_a_label_runs_what_it_names(label, only_source):
     _, ran = input_speed.rates([label], folder.parent, folder.name, 0.01, 1)
     iterator, batch = RAN[label]
     assert ran[label]["iterator"].startswith(iterator) and ran[label]["batch"] == batch
-    images = np.asarray(next(loader.begin(folder, 64))[0] if batch[0] == "(" else next(loader.begin(folder, 64)))
+    made = next(loader.begin(folder, 64))
+    degraded, images = map(np.asarray, made if batch[0] == "(" else (made, made))
+    assert round(255 * float((degraded - images).std())) == (25 if NOISE in label else 0)
     assert images.shape == (32, 64, 64, 3) and 0 <= images.min() < images.max() <= 1
     assert len(np.unique(images[:, 0, 0], axis=0)) > 16  # crops at random
 
