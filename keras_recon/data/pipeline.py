@@ -1,3 +1,4 @@
+import os
 from itertools import count
 
 import tensorflow as tf
@@ -9,6 +10,7 @@ from keras_recon.data.windows import decode_window
 from keras_recon.degradations import Degradation
 
 IN_ONE_CALL = 64  # pairs
+THREADS = os.cpu_count() + 1  # that make batches: one may wait for a file
 
 
 def training_batches(
@@ -122,7 +124,7 @@ def _random_batches(pairs: RandomPairs, starts: tf.data.Dataset, per_epoch: int,
 
     if part < batch_size:
         starts = starts.flat_map(lambda start: tf.data.Dataset.range(start, start + batch_size, part))
-    batches = starts.map(tensors, tf.data.AUTOTUNE)
+    batches = starts.map(tensors, THREADS)
     if part < batch_size:
         batches = batches.batch(batch_size // part).map(
             lambda *images: tuple(tf.reshape(of_part, (batch_size, *of_part.shape[2:])) for of_part in images)
