@@ -1,12 +1,11 @@
 """Speed of the input: images per second that are read, decoded and cropped at random, beside other loaders.
 
 JPEG files of 500x375 and of 4000x3000 pixels, and the small ones as TFRecord and ArrayRecord, are made from the photos
-of scikit-image. No loader keeps decoded photos, but for a row that shows what all else costs. The operating system has
-the files in memory. Then what folders of many files take: memory, and time to begin.
-
-The processes of other loaders import this module too: TensorFlow and keras_recon are imported where they are used.
+of scikit-image. No loader keeps decoded photos, but for rows that say so: in memory, or on disk by `--cache`. The
+operating system has the files in memory. Then what folders of many files take: memory, and time to begin.
 """
 
+import itertools
 import math
 import os
 import shutil
@@ -14,18 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from arguments import Parser, positive
+from input_loaders import LOADERS
 from PIL import Image
 
-CROP = 64
-RECORDS = ("tfrecord", "array_record")
+CROPS = (64, 224)
 SIZES = {"500x375": ((500, 375), 200), "4000x3000": ((4000, 3000), 12)}  # (width, height), files
 MEMORY = """
 import pathlib, re, sys, time
@@ -65,107 +61,9 @@ def write_records(folder: Path, photos: Path, file_format: str):
     )
 
 
-def random_crop(path: Path) -> np.ndarray:
-    """What the other loaders do for each photo."""
-    with Image.open(path) as image:
-        photo = np.asarray(image.convert("RGB"))
-    rng = np.random.default_rng()
-    top, left = (rng.integers(0, side - CROP + 1) for side in photo.shape[:2])
-    return photo[top : top + CROP, left : left + CROP].astype("float32") / 255
-
-
-class Crops:
-    """A map-style data set for PyTorch and Grain."""
-
-    def __init__(self, folder):
-        self.paths = sorted(Path(folder).glob("*.jpg")) * 1000
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, index):
-        return random_crop(self.paths[index])
-
-
-def own(source: str, data_dir: str | None = None, cache_bytes: int = 0):
-    from keras_recon import data
-
-    photos, _ = data.load_photos(source, data_dir=data_dir)
-    photos = data.Photos(photos.keys, photos.read, cache_bytes)
-    if cache_bytes:
-        _ = [photos[i] for i in range(len(photos))]
-    return iter(data.training_batches(photos, (CROP, CROP, 3), 32, 10**5, 1, seed=0))
-
-
-def own_folder(folder: Path, cache_bytes: int = 0):
-    return own(str(folder), cache_bytes=cache_bytes)
-
-
-def own_records(folder: Path):
-    return own("tfds:photos", str(folder))
-
-
-def torch_loader(folder: Path, num_workers: int):
-    from torch.utils.data import DataLoader
-
-    context = "spawn" if num_workers else None  # forked beside TensorFlow's threads, a worker can hang for ever
-    return iter(DataLoader(Crops(folder), 32, True, num_workers=num_workers, multiprocessing_context=context))
-
-
-def grain_loader(folder: Path):
-    import grain
-
-    crops = grain.MapDataset.source(Crops(folder)).shuffle(seed=0)
-    return iter(crops.to_iter_dataset(grain.ReadOptions(num_threads=os.cpu_count())).batch(32))
-
-
-def tf_data(folder: Path):
-    """TensorFlow's own decoder, which decodes the crop only."""
-    import tensorflow as tf
-
-    def crop(path):
-        file = tf.io.read_file(path)
-        shape = tf.io.extract_jpeg_shape(file)
-        top, left = (tf.random.uniform((), 0, shape[i] - CROP + 1, tf.int32) for i in (0, 1))
-        pixels = tf.io.decode_and_crop_jpeg(file, [top, left, CROP, CROP], 3)
-        return tf.cast(pixels, tf.float32) / 255
-
-    paths = tf.data.Dataset.list_files(f"{folder}/*.jpg").repeat()
-    return iter(paths.map(crop, tf.data.AUTOTUNE).batch(32).prefetch(tf.data.AUTOTUNE))
-
-
-@dataclass(frozen=True)
-class Loader:
-    """What a row's label runs.
-
-    Attributes:
-        begin: of a folder, an endless iterator of batches of 32 crops.
-        needs: modules.
-        records: the format of the records that it reads in place of JPEG files.
-        small: whether it is timed on the small photos only.
-    """
-
-    begin: Callable
-    needs: tuple[str, ...] = ()
-    records: str | None = None
-    small: bool = False
-
-
-TORCH = "torch DataLoader and Pillow"
-LOADERS = {
-    "keras_recon": Loader(own_folder),
-    "keras_recon, decoded before": Loader(partial(own_folder, cache_bytes=2**30), small=True),
-    **{f"keras_recon, {name}": Loader(own_records, records=name, small=True) for name in RECORDS},
-    f"{TORCH}, 0 workers": Loader(partial(torch_loader, num_workers=0), ("torch",)),
-    f"{TORCH}, {os.cpu_count()} workers": Loader(partial(torch_loader, num_workers=os.cpu_count()), ("torch",)),
-    "Grain and Pillow": Loader(grain_loader, ("grain",)),
-    "tf.data, decode_and_crop_jpeg": Loader(tf_data),
-}
-
-
-def rates(names: list[str], root: Path, size: str, seconds: float, rounds: int) -> tuple[dict, dict]:
+def rates(names: list[str], root: Path, size: str, seconds: float, rounds: int, crop: int = 64) -> tuple[dict, dict]:
     """Images per second of each loader, and what it gives; they take turns."""
-    iterators = {name: LOADERS[name].begin(root / (LOADERS[name].records or size)) for name in names}
+    iterators = {name: LOADERS[name].begin(root / (LOADERS[name].records or size), crop) for name in names}
     ran = {}
     for name, iterator in iterators.items():
         batch = next(iterator)  # its start is not counted
@@ -209,6 +107,7 @@ def memory(counts: list[int], photo: Path) -> dict[str, dict]:
 def main(argv: list[str] | None = None):
     parser = Parser(__doc__)
     parser.add_argument("--loaders", nargs="+", choices=LOADERS, help="(default: all)")
+    parser.add_argument("--crops", type=positive, nargs="+", default=CROPS, help="sides of the crops (default: 64 224)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a turn (default: 4)")
     parser.add_argument("--rounds", type=positive, default=3, help="turns, whose median counts (default: 3)")
     parser.add_argument("--files", type=positive, nargs="+", default=[10**3, 10**4, 10**5], help="for the memory")
@@ -232,15 +131,16 @@ def main(argv: list[str] | None = None):
         small = next(iter(SIZES))
         for records in {LOADERS[name].records for name in names} - {None}:
             write_records(root / records, root / small, records)
-        for size in SIZES:
+        for size, crop in itertools.product(SIZES, args.crops):
             timed = [name for name in names if size == small or not LOADERS[name].small]
             if not timed:
                 continue
-            results[size], results["ran"][size] = rates(timed, root, size, args.seconds, args.rounds)
-            print(f"\nJPEG of {size}\n{results_table(results[size])}", flush=True)
+            table = f"{size}, crops of {crop}x{crop}"
+            results[table], results["ran"][table] = rates(timed, root, size, args.seconds, args.rounds, crop)
+            print(f"\nJPEG of {table}\n{results_table(results[table])}", flush=True)
         results["memory"] = memory(args.files, next((root / small).glob("*.jpg")))
         print(f"\n{results_table(results['memory'])}")
-    protocol = {**vars(args), "crop": CROP, "batch": 32, "order": "turns, medians", **environment()}
+    protocol = {**vars(args), "batch": 32, "order": "turns, medians", **environment()}
     write_json(args.output, {"results": results, "protocol": protocol})
 
 

@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", help="'sample', 'tfds:NAME', a folder of images or a CSV file of pairs")
     parser.add_argument("--target", help="folder of the clean photos under the names of those in --data")
     parser.add_argument("--val-target", help="folder of the clean photos of --val-data")
+    parser.add_argument("--cache", help="folder that keeps the decoded photos")
     parser.add_argument("--resize", type=int, help="shorter side in pixels that larger photos are made smaller to")
     parser.add_argument("--val-data", help="folder of the photos for validation; a part of --data if not given")
     parser.add_argument(
@@ -86,7 +87,7 @@ def check_data(args: argparse.Namespace, model: Reconstructor) -> int:
     from keras_recon import data
 
     batch_size = args.batch_size
-    sources = {name: getattr(args, name) for name in ("val_data", "target", "val_target", "resize")}
+    sources = {name: getattr(args, name) for name in ("val_data", "target", "val_target", "resize", "cache")}
     parts = data.load_photos(args.data, model.image_shape[-1], on_bad="skip", **sources)
     parts = [photos.for_upscale(model.upscale) for photos in parts]
     kind = f"pairs, targets {parts[0].factors[1]} times the size" if parts[0].factors[1:] else ""
@@ -110,13 +111,27 @@ def check_data(args: argparse.Namespace, model: Reconstructor) -> int:
     say("bad", f"{len(bad)} of {len(shapes) + len(bad)} that were decoded")
     for name, reason in list(bad.items())[:10]:
         say("", f"{name!r}: {reason}")
-    batches = data.training_batches(parts[0], model.image_shape, batch_size, steps_per_epoch=10**5, epochs=1, seed=0)
-    loader = rate(iter(batches), batch_size)
-    say("loader", f"{loader:,.0f} images per second, at most")
+    crops = (model.image_shape, batch_size, 10**5, 1, 0)
+    fit = parts[0].cache_bytes // max(map(math.prod, shapes), default=1)
+    sources = (parts[0].unkept(), decoded(parts[0], max(1, min(SAMPLE, fit))))
+    cold, batches = (data.training_batches(photos, *crops) for photos in sources)
+    cold, warm = (rate(iter(loader), batch_size) for loader in (cold, batches))
+    say("cold", f"{cold:,.0f} images per second from the loader, at most, where photos are decoded")
+    say("warm", f"{warm:,.0f} where they were before: up to {parts[0].cache_bytes / 2**20:,.0f} MiB, all with --cache")
     speed = rate(steps(model, next(iter(batches))), batch_size)
     say("training", f"{speed:,.0f} images per second, if they were there")
-    say("verdict", f"the {'loader' if loader < speed else 'model'} sets the pace")
+    paces = {"model": cold >= speed, "loader, until photos are decoded,": warm >= speed, "loader": True}
+    say("verdict", f"the {next(name for name in paces if paces[name])} sets the pace")
     return len(bad)
+
+
+def decoded(photos, count: int):
+    """Some of the photos, all decoded before."""
+    some = photos.with_keys(photos.keys[:: -(-len(photos) // count)])
+    some.bad |= photos.bad
+    for i in range(len(some)):
+        some.first_good([i], np.asarray)
+    return some
 
 
 def mode(photos, key) -> str:

@@ -44,7 +44,7 @@ class RunConfig(TrainingOptions):
     resize: int | None = option(None, "shorter side in pixels that larger photos are made smaller to, before the crops")
     image_size: str = option("64", "height and width of the crops in pixels, as 64 or 64x96")
     channels: int = option(3, "1 (gray), 3 (RGB) or 4 (RGBA)", choices=(1, 3, 4))
-    cache: str | None = option(None, "folder that keeps what is worked out about the photos, for later runs")
+    cache: str | None = option(None, "folder that keeps the decoded photos, for later runs")
     on_bad_image: str = option("skip", "what is done about images that cannot be read", choices=("skip", "error"))
     init: str | None = option(
         None,
@@ -137,12 +137,12 @@ def _configuration(config_class, given, smoke, resume, model):
     return config
 
 
-def load_photos(settings: dict, on_bad: str, cache: Path) -> tuple:
-    """Training and validation photos of a run's settings; `cache` is the folder where these name none."""
+def load_photos(settings: dict, on_bad: str, thumbnails: Path) -> tuple:
+    """Training and validation photos of a run's settings; `thumbnails` is the folder for these without a cache."""
     from keras_recon import data
 
     parts = {name: settings[name] for name in ("channels", "data_dir", "val_data", "target", "val_target", "resize")}
-    return data.load_photos(settings["data"], on_bad=on_bad, cache=settings["cache"] or cache, **parts)
+    return data.load_photos(settings["data"], on_bad=on_bad, cache=settings["cache"], thumbnails=thumbnails, **parts)
 
 
 def is_chief() -> bool:

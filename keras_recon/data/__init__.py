@@ -1,9 +1,10 @@
 import importlib
 
-from keras_recon.data.crops import RandomCrops, grid_crops, middle_parts, middle_photo, photo_grids, photos_of_step
+from keras_recon.data.crops import grid_crops, middle_parts, middle_photo, photo_grids
 from keras_recon.data.loading import load
 from keras_recon.data.pairs import RandomPairs, grid_pairs, spread
 from keras_recon.data.photos import Photos, read_photo
+from keras_recon.data.random_crops import RandomCrops, photos_of_step
 from keras_recon.data.sources import folder_photos, load_photos
 
 __all__ = [

@@ -1,6 +1,5 @@
 """Copies among photos: the same picture under another name, at another size or quality, darker or lighter."""
 
-import hashlib
 import logging
 import os
 import zipfile
@@ -13,6 +12,7 @@ from PIL import Image, ImageOps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from keras_recon.data.files import stamp
 from keras_recon.data.photos import read_photo
 from keras_recon.images.files import BadImage, open_image
 from keras_recon.utils.files import replacing
@@ -71,7 +71,7 @@ def group_copies(paths: Sequence[str | Path], cache: str | Path | None = None) -
 def thumbnails(paths: Sequence[str | Path], cache: str | Path | None = None) -> np.ndarray:
     """Luma of image files, upright, uint8 (files, 32, 32): zeros for one that cannot be read."""
     known = _read(cache) if cache else {}
-    keys = [_key(path) for path in paths]
+    keys = [stamp(path) for path in paths]
     missing = {key: path for key, path in zip(keys, paths) if key not in known}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the lock
         made = dict(zip(missing, pool.map(_thumbnail, missing.values())))
@@ -103,15 +103,6 @@ def _thumbnail(path):
     except BadImage:
         return np.zeros((SIDE, SIDE), "uint8")
     return np.asarray(luma.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-
-
-def _key(path):
-    try:
-        facts = os.stat(path)
-    except OSError:  # a link that leads nowhere
-        return hashlib.blake2b(os.fsencode(path), digest_size=16).digest()
-    text = b"%s\0%d\0%d" % (os.fsencode(os.path.realpath(path)), facts.st_size, facts.st_mtime_ns)
-    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def _read(cache):

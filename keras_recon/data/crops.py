@@ -1,6 +1,6 @@
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain, pairwise
 
 import numpy as np
@@ -12,80 +12,6 @@ from keras_recon.images.resize import resize_bicubic
 
 MAX_ENLARGEMENT = 8
 MAX_LENGTH = 16  # of an enlarged photo, in crops: one of 8 rows and a million columns would take gigabytes
-
-
-class RandomCrops:
-    """Random crops, flipped left-right half of the time; `crops(epoch, index)` is a pure function of its arguments.
-
-    Every photo is used once before any is used again; the order is a new permutation each time. In the place of a bad
-    photo comes the one behind it in that order, whichever thread met it first and when.
-
-    Args:
-        photos: where the crops come from. A photo smaller than the crop is enlarged to cover it, see `cover`.
-        size: (height, width) of the crops.
-        seed: any integer from 0.
-        quarter_turns: whether the crops, which must be square, are also turned by 0, 90, 180 or 270 degrees.
-
-    Example:
-
-    >>> training, validation = keras_recon.data.load_photos("sample")
-    >>> crops = keras_recon.data.RandomCrops(training, (64, 64), seed=0)
-    >>> crops(epoch=0, index=7).shape
-    (64, 64, 3)
-    >>> bool((crops(0, 7) == crops(0, 7)).all())
-    True
-    """
-
-    def __init__(self, photos: Photos, size: tuple[int, int], seed: int, quarter_turns: bool = False):
-        self.photos = photos
-        self.size = tuple(size)
-        self.seed = seed
-        self.quarter_turns = quarter_turns
-        if quarter_turns and self.size[0] != self.size[1]:
-            raise ValueError(f"`quarter_turns` needs square crops. Received: size={self.size}")
-        self._permutation = lru_cache(maxsize=4)(self._permutation)
-
-    def _permutation(self, epoch, visit):
-        return np.random.default_rng((self.seed, 0, epoch, visit)).permutation(len(self.photos))
-
-    def _candidates(self, epoch, index):
-        visit, position = divmod(index, len(self.photos))
-        order = self._permutation(epoch, visit)
-        return (order[(position + i) % len(order)] for i in range(len(order)))
-
-    def photo(self, epoch: int, index: int) -> str:
-        """The name of the photo that crop `index` of `epoch` was cut from."""
-        names = (str(self.photos.keys[i]) for i in self._candidates(epoch, index))
-        return next(name for name in names if name not in self.photos.bad)
-
-    def __call__(self, epoch: int, index: int) -> np.ndarray:
-        """Crop `index` of `epoch`, float32 (height, width, channels) in [0, 1]; of pairs, the clean one."""
-        return self.parts(epoch, index)[-1]
-
-    def parts(self, epoch: int, index: int) -> tuple[np.ndarray, ...]:
-        """The same, of pairs the degraded crop and the clean one."""
-        photo = self.photos.first_good(self._candidates(epoch, index), covering(self.photos, self.size))
-        rng = np.random.default_rng((self.seed, 1, epoch, index))
-        top, left = (rng.integers(0, have - want + 1) for have, want in zip(photo.shape, self.size))
-        parts = self.photos.parts(photo[top : top + self.size[0], left : left + self.size[1]])
-        mirrored, turns = rng.integers(2), rng.integers(4) if self.quarter_turns else 0
-        return tuple(to_float(np.rot90(part[:, ::-1] if mirrored else part, turns)) for part in parts)
-
-
-def photos_of_step(
-    photos: Photos, image_shape, batch_size: int, steps_per_epoch: int, seed: int, step: int
-) -> list[str]:
-    """The names of the photos that the batch of a step of `training_batches` was cut from, sorted.
-
-    Example:
-
-    >>> training, validation = keras_recon.data.load_photos("sample")
-    >>> keras_recon.data.photos_of_step(training, (64, 64, 3), batch_size=2, steps_per_epoch=100, seed=0, step=7)
-    ['cat', 'coins']
-    """
-    crops = RandomCrops(photos, image_shape[:2], seed)
-    epoch, step = divmod(step, steps_per_epoch)
-    return sorted({crops.photo(epoch, step * batch_size + i) for i in range(batch_size)})
 
 
 def grid_crops(photos: Photos, size: tuple[int, int], stride: int, limit: int | None = None) -> np.ndarray:
@@ -132,8 +58,8 @@ def part_grids(photos: Photos, size: tuple[int, int], stride: int, limit: int | 
         rows, columns = (range(0, have - want + 1, stride) for have, want in zip(photo.shape, size))
         corners = [(top, left) for top in rows for left in columns]
         corners = [corners[i] for i in _spread(len(corners), per_photo or len(corners))]
-        crops = (photos.parts(photo[top : top + size[0], left : left + size[1]]) for top, left in corners)
-        yield tuple(np.stack([to_float(crop) for crop in of_part]) for of_part in zip(*crops))
+        crops = np.stack([photo[top : top + size[0], left : left + size[1]] for top, left in corners])
+        yield tuple(map(to_float, photos.parts(crops)))
 
 
 def middle_parts(photos: Photos, longest: int) -> tuple[np.ndarray, ...]:

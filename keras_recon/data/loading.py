@@ -44,7 +44,7 @@ def load(
         on_bad: what is done about files that cannot be used: "skip", which names each in the log, or "error".
         data_dir: where TensorFlow Datasets keeps its data; its own default if None.
         val_data, target, val_target: photos for validation, and the clean photos of degraded ones, see `load_photos`.
-        cache: folder that keeps what the search for copies of photos worked out, for later calls; None for none.
+        cache: folder that keeps the decoded photos, for later calls; None for none.
         resize: the shorter side, in pixels, that larger photos are made smaller to, see `load_photos`.
 
     Returns:

@@ -31,6 +31,9 @@ class PairedPhotos(Photos):
         self.channels = channels
         self.upscale = upscale
 
+    def files(self, key):
+        return self.pairs[key]
+
     @property
     def fingerprint(self) -> str:
         return f"{super().fingerprint} paired"
@@ -54,9 +57,10 @@ class PairedPhotos(Photos):
         logger.warning("the inputs are enlarged %s times by bicubic interpolation, as the model does not", self.upscale)
         enlarged = PairedPhotos(self.pairs, self.channels, 1, self.on_bad)
         enlarged.keys, enlarged.paths, enlarged.bad = self.keys, self.paths, self.bad
+        indices = {name: i for i, name in enumerate(self.keys)}
 
         def read(name):
-            degraded, clean = self.parts(self.read(name))
+            degraded, clean = self.parts(self[indices[name]])
             degraded = from_float(resize_bicubic(to_float(degraded), clean.shape[:2]), np.uint8)
             return np.concatenate([degraded, clean], axis=2)
 
@@ -86,7 +90,8 @@ def _space_to_depth(image, factor):
     return blocks.reshape(height, width, factor * factor * channels)
 
 
-def _depth_to_space(image, factor):
-    height, width, depth = image.shape
-    blocks = image.reshape(height, width, factor, factor, depth // factor**2).swapaxes(1, 2)
-    return blocks.reshape(height * factor, width * factor, depth // factor**2)
+def _depth_to_space(images, factor):
+    """The inverse, of one image or of several."""
+    *several, height, width, depth = images.shape
+    blocks = images.reshape(*several, height, width, factor, factor, depth // factor**2).swapaxes(-4, -3)
+    return blocks.reshape(*several, height * factor, width * factor, depth // factor**2)

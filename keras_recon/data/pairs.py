@@ -1,10 +1,11 @@
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from keras_recon.data.crops import RandomCrops, part_grids
+from keras_recon.data.crops import part_grids
 from keras_recon.data.photos import Photos
+from keras_recon.data.random_crops import RandomCrops
 from keras_recon.degradations import Degradation, degrade
 
 VALIDATION_BYTES = 2**27  # of crops in memory
@@ -49,12 +50,19 @@ class RandomPairs:
 
     def __call__(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Pair `index` of `epoch`, float32 (height, width, channels) each."""
-        parts = self.crops.parts(epoch, index)
-        if self.degradation is None:
-            return parts[0], parts[-1]
-        return self.degradation(parts[0], np.random.default_rng((self.seed, 2, epoch, index))), parts[
-            0
-        ]  # see `degrade`
+        degraded, clean = self.batch(epoch, index, 1)
+        return degraded[0], clean[0]
+
+    def batch(
+        self, epoch: int, start: int, count: int, decode: Callable | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`count` pairs from `start` on, float32 (pairs, height, width, channels) each.
+
+        Args:
+            epoch, start, count, decode: see `RandomCrops.batch`.
+        """
+        *degraded, clean = self.crops.batch(epoch, start, count, decode)
+        return degraded[0] if degraded else degrade(clean, self.degradation, (self.seed, 2, epoch), start), clean
 
 
 def grid_pairs(

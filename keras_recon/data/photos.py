@@ -1,21 +1,24 @@
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
+from keras_recon.data.store import Store
 from keras_recon.images.files import BadImage
-from keras_recon.images.pixels import to_float
+from keras_recon.images.jpeg import JPEGHeader, jpeg_header
+from keras_recon.images.pixels import to_channels, to_float
 from keras_recon.images.reading import read_image
 from keras_recon.images.resize import resize_bicubic
 from keras_recon.utils.tables import shown
 
 MAX_BAD_SHARE = 0.5
 REPRESENTATIVE = 1000  # so many photos tell of any number
+NO_WINDOWS = JPEGHeader(0, 0, -1)  # of a file that is decoded in full only
 POLICIES = ("skip", "error")
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ class Photos(Sequence):
         cache_bytes: decoded photos stay in memory up to so many bytes in all; the others are decoded each time.
         on_bad: what `first_good` does about bad photos: "skip" or "error".
         paths: the file of each key, where they are files.
+        channels: with `paths`, that the photos are those files, decoded by `read_photo` with so many channels.
+        shared_files: files that have all photos, where there is not one for each.
 
     Attributes:
         bad: why each bad photo that was met is not used, by its key as text.
@@ -48,6 +53,8 @@ class Photos(Sequence):
         cache_bytes: int = 2**29,
         on_bad: str = "error",
         paths: dict[str, Path] | None = None,
+        channels: int | None = None,
+        shared_files: Sequence[str | Path] = (),
     ):
         if on_bad not in POLICIES:
             raise ValueError(f"`on_bad` must be one of {POLICIES}. Received: on_bad={on_bad!r}")
@@ -56,27 +63,53 @@ class Photos(Sequence):
         self.cache_bytes = cache_bytes
         self.on_bad = on_bad
         self.paths = paths or {}
+        self.channels = channels
+        self.shared_files = shared_files
         self._start()
 
     def _start(self):
         self.bad = {}
         self._good = set()
-        self._cache = {}
-        self._lock = Lock()
-        self._room = self.cache_bytes
+        self.store = Store(len(self.keys), self.cache_bytes)
+        self._headers = np.zeros((len(self.keys), 3), "int32")  # as `JPEGHeader`; without orientation: not looked at
 
     def __len__(self):
         return len(self.keys)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        photo = self._cache.get(index)
+        photo = self.store.get(index)
         if photo is None:
             photo = self.read(self.keys[index])
-            with self._lock:  # tf.data calls from several threads
-                if index not in self._cache and photo.nbytes <= self._room:
-                    self._room -= photo.nbytes
-                    self._cache[index] = photo
+            self.store.add(index, photo)
         return photo
+
+    def window(self, index: int, size: tuple[int, int], corner: Callable, decode: Callable) -> np.ndarray | None:
+        """A window of a photo that would not be kept, without decoding all of it; None where that cannot be.
+
+        Args:
+            index: of the photo.
+            size: (height, width) of the window.
+            corner: of it, (top, left), by the (height, width) of the photo.
+            decode: as `keras_recon.data.windows.decode_window`.
+        """
+        if self.channels is None:
+            return None
+        path = self.paths[self.keys[index]]
+        if not self._headers[index, 2]:
+            self._headers[index] = jpeg_header(path) or NO_WINDOWS
+        header = JPEGHeader(*self._headers[index].tolist())
+        shape = header[:2]
+        kept = self.store.has_room(self.channels * math.prod(shape))
+        if header == NO_WINDOWS or kept or any(have < want for have, want in zip(shape, size)):
+            return None
+        pixels = decode(path, header, corner(shape), size)
+        if pixels is None:
+            self._headers[index] = NO_WINDOWS
+        return pixels if pixels is None or pixels.shape[2] == self.channels else to_channels(pixels, self.channels)
+
+    def files(self, key) -> Sequence[str | Path]:
+        """The files that a photo is read from; none of one that is no file's."""
+        return [self.paths[key]] if key in self.paths else self.shared_files
 
     @property
     def fingerprint(self) -> str:
@@ -89,7 +122,7 @@ class Photos(Sequence):
         return (1,)
 
     def parts(self, photo: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The clean photo; where there is a degraded one, that before it."""
+        """The clean photo, or photos (photos, height, width, channels); of pairs, the degraded ones before."""
         return (photo,)
 
     def resize(self, photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -111,8 +144,22 @@ class Photos(Sequence):
         photos = copy(self)
         photos.keys = keys
         photos.read = read or self.read
+        photos.channels = None if read else self.channels
         photos._start()
         return photos
+
+    def unkept(self) -> "Photos":
+        """The same photos, of which none stays in memory."""
+        photos = self.with_keys(self.keys)
+        photos.store = Store(len(self.keys), 0)
+        photos.bad |= self.bad
+        return photos
+
+    def know(self, good: Iterable[int], bad: dict[str, str]):
+        """Take photos for good, by their number, and for bad, by their key as text, with the reason."""
+        self._good.update(good)
+        for key, reason in bad.items():
+            self.reject(key, reason)
 
     def first_good(self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
         """`prepare(photo)` of the first photo that can be used; None if there is none.
@@ -120,15 +167,19 @@ class Photos(Sequence):
         A photo is bad if `read` or `prepare` raises a `BadImage`: it is not tried again. A ValueError tells of the
         first one under the policy "error", and under "skip" that more than half of the photos are bad.
         """
+        return self.first_usable(indices, lambda index: prepare(self[index]))
+
+    def first_usable(self, indices: Iterable[int], use: Callable[[int], np.ndarray]) -> np.ndarray | None:
+        """The same of `use(index)`."""
         for index in indices:
             if str(self.keys[index]) not in self.bad:
                 try:
-                    prepared = prepare(self[index])
+                    used = use(index)
                 except BadImage as error:
                     self.reject(self.keys[index], error.reason)
                 else:
                     self._good.add(int(index))
-                    return prepared
+                    return used
             self._check_share()
         return None
 

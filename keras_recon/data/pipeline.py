@@ -1,3 +1,4 @@
+import os
 from itertools import count
 
 import tensorflow as tf
@@ -5,7 +6,11 @@ import tensorflow as tf
 from keras_recon.data.pairs import RandomPairs, grid_pairs
 from keras_recon.data.photos import Photos
 from keras_recon.data.shard import WHOLE, Shard
+from keras_recon.data.windows import decode_window
 from keras_recon.degradations import Degradation
+
+IN_ONE_CALL = 64  # pairs
+THREADS = os.cpu_count() + 1  # that make batches: one may wait for a file
 
 
 def training_batches(
@@ -43,11 +48,10 @@ def training_batches(
         )
     pairs = RandomPairs(photos, image_shape, seed, degradation, quarter_turns)
     per_epoch = steps_per_epoch * batch_size
-    positions = tf.data.Dataset.range(first_step * batch_size, epochs * per_epoch)
     part = batch_size // shard.count
-    if shard.count > 1:
-        positions = positions.filter(lambda position: position % batch_size // part == shard.index)
-    return _random_batches(pairs, positions, per_epoch, part)
+    first = first_step * batch_size + shard.index * part
+    starts = tf.data.Dataset.range(first, epochs * per_epoch, batch_size)
+    return _random_batches(pairs, starts, per_epoch, part)
 
 
 def epoch_batches(pairs: RandomPairs, batch_size: int, steps_per_epoch: int) -> tf.data.Dataset:
@@ -55,8 +59,8 @@ def epoch_batches(pairs: RandomPairs, batch_size: int, steps_per_epoch: int) -> 
     epochs = count()
     per_epoch = steps_per_epoch * batch_size
     epoch = tf.data.Dataset.from_generator(lambda: [next(epochs)], output_signature=tf.TensorSpec((), tf.int64))
-    positions = epoch.flat_map(lambda epoch: tf.data.Dataset.range(epoch * per_epoch, (epoch + 1) * per_epoch))
-    batches = _random_batches(pairs, positions, per_epoch, batch_size)
+    starts = epoch.flat_map(lambda epoch: tf.data.Dataset.range(epoch * per_epoch, (epoch + 1) * per_epoch, batch_size))
+    batches = _random_batches(pairs, starts, per_epoch, batch_size)
     return batches.apply(tf.data.experimental.assert_cardinality(steps_per_epoch))
 
 
@@ -80,7 +84,8 @@ def validation_batches(
     """
     degraded, clean = grid_pairs(photos, image_shape, limit, degradation)
     images = (clean,) if degraded is clean else (degraded, clean)
-    return _batches(tf.data.Dataset.from_tensor_slices(images), batch_size)
+    batches = tf.data.Dataset.from_tensor_slices(images).batch(batch_size)
+    return _both(batches).prefetch(tf.data.AUTOTUNE)
 
 
 def shard_of(batches: tf.data.Dataset, batch_size: int, shard: Shard) -> tf.data.Dataset:
@@ -103,20 +108,30 @@ def shard_of(batches: tf.data.Dataset, batch_size: int, shard: Shard) -> tf.data
     return even.shard(shard.count, shard.index).batch(batch_size // shard.count).prefetch(tf.data.AUTOTUNE)
 
 
-def _random_batches(pairs: RandomPairs, positions: tf.data.Dataset, per_epoch: int, batch_size: int) -> tf.data.Dataset:
-    """Batches of the pairs at `positions`, which go on from epoch to epoch."""
+def _random_batches(pairs: RandomPairs, starts: tf.data.Dataset, per_epoch: int, batch_size: int) -> tf.data.Dataset:
+    """Batches of the pairs that begin at `starts`, which go on from epoch to epoch."""
+    # A thread makes a part of a batch, so that all that they make at a time takes little memory.
+    part = max(count for count in range(1, IN_ONE_CALL + 1) if batch_size % count == 0)
 
-    def images(position):
-        return list(pairs(*divmod(int(position), per_epoch))[-len(pairs.shapes) :])
+    def images(start):
+        epoch, index = divmod(int(start), per_epoch)
+        return list(pairs.batch(epoch, index, part, decode_window)[-len(pairs.shapes) :])
 
-    def tensors(position):
+    def tensors(start):
         # A pure function, so tf.data may run it in parallel and ahead of time under op determinism too.
-        made = tf.numpy_function(images, [position], [tf.float32] * len(pairs.shapes), stateful=False)
-        return tuple(map(tf.ensure_shape, made, pairs.shapes))
+        made = tf.numpy_function(images, [start], [tf.float32] * len(pairs.shapes), stateful=False)
+        return tuple(tf.ensure_shape(images, (part, *shape)) for images, shape in zip(made, pairs.shapes))
 
-    return _batches(positions.map(tensors, tf.data.AUTOTUNE), batch_size)
+    if part < batch_size:
+        starts = starts.flat_map(lambda start: tf.data.Dataset.range(start, start + batch_size, part))
+    batches = starts.map(tensors, THREADS)
+    if part < batch_size:
+        batches = batches.batch(batch_size // part).map(
+            lambda *images: tuple(tf.reshape(of_part, (batch_size, *of_part.shape[2:])) for of_part in images)
+        )
+    return _both(batches).prefetch(tf.data.AUTOTUNE)
 
 
-def _batches(images: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+def _both(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Batches of (degraded, clean) pairs; a clean image alone, which is in memory once, is both."""
-    return images.batch(batch_size).map(lambda *batch: (batch[0], batch[-1])).prefetch(tf.data.AUTOTUNE)
+    return batches.map(lambda *batch: (batch[0], batch[-1]))

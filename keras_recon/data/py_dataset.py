@@ -35,8 +35,7 @@ def epoch_batches(pairs: RandomPairs, batch_size: int, steps_per_epoch: int) -> 
     """The batches of one epoch, of the next one after `on_epoch_end`."""
 
     def batch(epoch, step):
-        of_step = range(step * batch_size, (step + 1) * batch_size)
-        return tuple(np.stack(images) for images in zip(*(pairs(epoch, index) for index in of_step)))
+        return pairs.batch(epoch, step * batch_size, batch_size)
 
     return Batches(batch, steps_per_epoch, THREADS)
 

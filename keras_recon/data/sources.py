@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_recon.data.files import EXTENSIONS, walk
+from keras_recon.data.on_disk import kept_on_disk
 from keras_recon.data.pair_files import alike, find_pairs, is_paired, pair_folders, paired_photos
 from keras_recon.data.photos import Photos, read_photo, resized
 from keras_recon.data.splits import separate, split, split_folders
@@ -35,6 +36,7 @@ def load_photos(
     val_target: str | Path | None = None,
     cache: str | Path | None = None,
     resize: int | None = None,
+    thumbnails: str | Path | None = None,
 ) -> tuple[Photos, Photos]:
     """Training and validation photographs of a source. No photo of a file, nor a copy of it, is in both.
 
@@ -54,8 +56,10 @@ def load_photos(
             CSV file of two columns, degraded and clean. Clean photos may be f times as high and wide, see
             `PairedPhotos`.
         val_target: the same for `val_data`.
-        cache: folder that keeps what the search for copies worked out, for later calls; None for none.
+        cache: folder that keeps the decoded photos, see `keras_recon.data.on_disk.kept_on_disk`, and `thumbnails`, for
+            later calls; None for none.
         resize: the shorter side, in pixels, that larger photos are made smaller to, antialiased; None for none.
+        thumbnails: folder that keeps what the search for copies worked out, where there is no `cache`.
 
     Example:
 
@@ -63,8 +67,12 @@ def load_photos(
     >>> len(training), len(validation), training[0].shape
     (10, 3, (512, 512, 3))
     """
-    parts = _load_parts(data, channels, data_dir, on_bad, val_data, target, val_target, cache)
-    return parts if resize is None else tuple(_resized(photos, resize) for photos in parts)
+    parts = _load_parts(data, channels, data_dir, on_bad, val_data, target, val_target, cache or thumbnails)
+    if resize is not None:
+        parts = tuple(_resized(photos, resize) for photos in parts)
+    if cache is not None:
+        parts = tuple(kept_on_disk(photos, Path(cache), f"{channels} channels, resize {resize}") for photos in parts)
+    return parts
 
 
 def _load_parts(data, channels, data_dir, on_bad, val_data, target, val_target, cache):
@@ -155,7 +163,9 @@ def _require_folder(folder):
 
 
 def _file_photos(paths: dict[str, Path], channels: int, on_bad: str) -> Photos:
-    return Photos([*paths], lambda name: read_photo(paths[name], channels), on_bad=on_bad, paths=paths)
+    return Photos(
+        [*paths], lambda name: read_photo(paths[name], channels), on_bad=on_bad, paths=paths, channels=channels
+    )
 
 
 def all_photos(data, target=None, channels: int = 3, data_dir: str | None = None, on_bad: str = "error") -> Photos:

@@ -38,7 +38,7 @@ def load_tfds(
         if split in builder.info.splits:
             return train, _split(builder, split, channels, on_bad)
     cut = len(train) - max(1, len(train) // 10)
-    return tuple(Photos(keys, train.read, on_bad=on_bad) for keys in (train.keys[:cut], train.keys[cut:]))
+    return tuple(train.with_keys(keys) for keys in (train.keys[:cut], train.keys[cut:]))
 
 
 def _split(builder, split: str, channels: int, on_bad: str) -> Photos:
@@ -46,12 +46,13 @@ def _split(builder, split: str, channels: int, on_bad: str) -> Photos:
         raise ValueError(f"tfds:{builder.name} must have the split {split!r}. Received: {list(builder.info.splits)}")
     features = builder.info.features
     key = _image_key(builder)
+    files = builder.info.splits[split].filepaths
     if builder.info.file_format == tensorflow_datasets.core.FileFormat.TFRECORD:
-        read = _TFRecords(builder.info.splits[split].filepaths, features).read
+        read = _TFRecords(files, features).read
     else:
         read = builder.as_data_source(split).__getitem__
     count = builder.info.splits[split].num_examples
-    return Photos(range(count), lambda i: to_channels(read(i)[key], channels), on_bad=on_bad)
+    return Photos(range(count), lambda i: to_channels(read(i)[key], channels), on_bad=on_bad, shared_files=files)
 
 
 def _image_key(builder) -> str:

@@ -10,6 +10,7 @@ from keras_recon.images.files import FORMATS, BadImage, ImageFile, identify, ope
 from keras_recon.images.pixels import cmyk_to_rgb
 
 PNG_16_BITS = ("I;16B", "LA;16B", "RGB;16B", "RGBA;16B")  # in Pillow's words
+BACKWARDS = ((3, 4, 7, 8), (2, 3, 6, 7))  # orientations of EXIF whose rows, columns are
 SCALE = {"L;2": 85, "L;4": 17}  # from the levels of such a PNG to 255
 
 
@@ -39,7 +40,7 @@ def read_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXEL
                 array, colours, orientation = _decode(image, file)
                 profile, exif = image.info.get("icc_profile"), image.info.get("exif")
                 format = "JPEG" if image.format == "MPO" else image.format
-        array = _turned(array, orientation)
+        array = turned(array, orientation)
     return ImageFile(
         array[..., :colours],
         alpha=array[..., colours:] if array.shape[2] > colours else None,
@@ -55,7 +56,7 @@ def image_size(source: str | Path | bytes) -> tuple[int, int]:
     What cannot be read raises a BadImage.
     """
     with suppress(BadImage), open_image(source) as image:
-        return image.size if _orientation(image) in range(5, 9) else image.size[::-1]
+        return image.size if orientation_of(image) in range(5, 9) else image.size[::-1]
     return read_image(source).pixels.shape[:2]  # a TIFF that Pillow does not know
 
 
@@ -63,7 +64,7 @@ def _decode(image, file):
     """As `tiff.decode`, by Pillow."""
     raw_mode = image.tile[0].args if image.tile else None  # before it is decoded
     image.load()
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     if image.format == "PNG" and raw_mode in PNG_16_BITS:
         file.seek(0)
         array = deep_png.decode_16_bits(file.read())
@@ -85,18 +86,18 @@ def _decode(image, file):
     return array, 1 if gray else 3, orientation
 
 
-def _orientation(image: Image.Image) -> int:
-    """As EXIF has it; upright where that is broken."""
+def orientation_of(image: Image.Image) -> int:
+    """The orientation as EXIF has it; upright where that is broken."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # of any type; good pixels are worth more than broken metadata
         return 1
 
 
-def _turned(array, orientation):
-    """Upright, from how EXIF says that it lies."""
+def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """An image upright, from how EXIF says that it lies."""
     if orientation not in range(2, 9):
         return array
     array = array.swapaxes(0, 1) if orientation > 4 else array
-    down, across = (-1 if orientation in backwards else 1 for backwards in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    down, across = (-1 if orientation in backwards else 1 for backwards in BACKWARDS)
     return np.ascontiguousarray(array[::down, ::across])

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from keras_recon.data import Photos
+from keras_recon.data.random_crops import DRAWS
 from keras_recon.models import Reconstructor
 from keras_recon.utils.files import to_json, write_json
 
@@ -17,17 +18,19 @@ def check_unchanged(path: Path, model: Reconstructor, training: Photos, validati
         path: of the JSON file, written if it is not there.
         model, training, validation: of the run.
     """
-    facts = _flat("model", keras.saving.serialize_keras_object(model)["config"])
+    facts = {"version of the random draws": DRAWS}
+    facts |= _flat("model", keras.saving.serialize_keras_object(model)["config"])
     for part, photos in (("training", training), ("validation", validation)):
         facts |= {f"number of {part} photos": len(photos), f"hash of the {part} photos' names": photos.fingerprint}
     facts = json.loads(to_json(facts))  # tuples become lists
     if not path.exists():
         write_json(path, facts)
         return
-    began = json.loads(path.read_text())
+    began = {"version of the random draws": 1} | json.loads(path.read_text())
     for name in began | facts:
         if began.get(name) != facts.get(name):
             hint = " (another version may divide photos otherwise)" if "photos" in name else ""
+            hint = " (the version of keras_recon that began it can finish it)" if "draws" in name else hint
             raise ValueError(
                 f"A run must go on with what it began with{hint}, {name}={began.get(name)!r}. "
                 f"Received: {facts.get(name)!r}"

@@ -173,7 +173,8 @@ def test_a_split_that_is_given_loses_what_is_in_validation_too(tmp_path, caplog)
 def test_batches_of_a_split_that_is_given(tmp_path):
     pytest.importorskip("tensorflow")
     save(tmp_path, ["photos/a.png", "photos/b.png", "mine/c.png"])
-    _, validation = load(tmp_path / "photos", (16, 16, 3), val_data=tmp_path / "mine", cache=tmp_path / "cache")
+    load_photos(tmp_path / "photos", val_data=tmp_path / "mine", thumbnails=tmp_path / "cache")
+    _, validation = load(tmp_path / "photos", (16, 16, 3), val_data=tmp_path / "mine")
     ((_, clean), *_) = validation
     np.testing.assert_array_equal(clean[0], np.asarray(picture(2), "float32")[:16, :16] / 255)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["thumbnails.npz"]

@@ -3,6 +3,7 @@ import pytest
 import scipy.stats
 
 from keras_recon.degradations import GaussianNoise, PoissonGaussianNoise
+from keras_recon.degradations.noise import LEVELS, NORMAL, fill_normal
 
 
 def rng(seed=0):
@@ -40,3 +41,28 @@ def test_photons_are_counted():
     expected = scipy.stats.poisson(0.3 * 20).pmf(np.arange(15))
     np.testing.assert_allclose(np.bincount(np.rint(counts).astype(int).ravel())[:15] / counts.size, expected, atol=4e-3)
     assert PoissonGaussianNoise(peak=20)(flat(-0.1, (4, 4, 1)), rng()).max() == 0  # what noise before it left
+
+
+def test_the_levels_are_quantiles_of_the_normal_distribution():
+    expected = scipy.stats.norm.ppf((np.arange(LEVELS) + 0.5) / LEVELS)
+    np.testing.assert_allclose(np.sort(NORMAL), expected, rtol=1e-6, atol=1e-7)
+    assert NORMAL.var() == pytest.approx(1, abs=1e-4)
+
+
+def test_tails_are_drawn_without_steps():
+    values = np.empty(2**23, "float32")
+    fill_normal(values, rng())
+    outer = np.abs(values[np.abs(values) > scipy.stats.norm.isf(1 / LEVELS)].astype("float64"))
+    assert len(outer) == pytest.approx(2 * len(values) / LEVELS, rel=0.2)
+    assert len(np.unique(outer)) == len(outer)
+    tail = scipy.stats.truncnorm(scipy.stats.norm.isf(1 / LEVELS), np.inf)
+    assert scipy.stats.kstest(outer, tail.cdf).pvalue > 0.01
+    inner = values[np.abs(values) < 4]
+    assert np.isin(inner, NORMAL).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 4097])
+def test_every_value_is_filled(count):
+    values = np.full(count, np.nan, "float32")
+    fill_normal(values, rng())
+    assert np.isfinite(values).all()

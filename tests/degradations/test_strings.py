@@ -67,6 +67,14 @@ def test_images_are_degraded_by_their_index():
     assert degrade(images, None) is images
 
 
+@pytest.mark.parametrize("text", [*TEXTS, "mask:0.5+noise:0-50+jpeg:30"])
+def test_a_batch_is_one_image_after_the_other(text):
+    images = random_images(3, 16, 16, 3)
+    degraded = degrade(images, from_string(text), stream=(7, 2, 1), start=40)
+    rngs = [np.random.Generator(np.random.PCG64DXSM((7, 2, 1)).jumped(40 + i)) for i in range(3)]
+    np.testing.assert_array_equal(degraded, [from_string(text)(*pair) for pair in zip(images, rngs)])
+
+
 @pytest.mark.parametrize(
     "text",
     [

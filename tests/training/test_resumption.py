@@ -36,3 +36,14 @@ def test_what_is_another_is_named(tmp_path, changes, training, message):
         model = models.ViTReconstructor(**{**TINY, "num_layers": 1, **changes})
         check_unchanged(path, model, photos(*training), photos("c"))
     assert path.read_text() == before
+
+
+def test_a_run_that_drew_otherwise_does_not_go_on(tmp_path):
+    path, model = tmp_path / "began.json", models.ViTReconstructor(**TINY)
+    check_unchanged(path, model, photos("a"), photos("b"))
+    began = json.loads(path.read_text())
+    del began["version of the random draws"]  # as of 0.1.0
+    path.write_text(json.dumps(began))
+    message = r"^A run must go on with what it began with \(the version of keras_recon that began it can finish it\), "
+    with pytest.raises(ValueError, match=message + r"version of the random draws=1\. Received: 2$"):
+        check_unchanged(path, model, photos("a"), photos("b"))
