@@ -10,20 +10,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from models.test_vit import TINY
 
 import keras_recon
 from keras_recon import models
 
 WEIGHTS = "model.weights.h5"
-
-
-@pytest.fixture(scope="module")
-def members(tmp_path_factory):
-    path = tmp_path_factory.mktemp("saved") / "model.keras"
-    models.ViTReconstructor(**{**TINY, "num_layers": 1, "decoder_num_layers": 1}).save(path)
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def refuse(path, members, message):

@@ -5,7 +5,7 @@ import numpy as np
 from contracts import random_images
 from keras import ops
 
-from keras_recon.compression import EntropyModel, ImageCodec
+from keras_recon.compression import EntropyModel, ImageCodec, files
 
 TINY = {"filters": (4, 4, 8), "num_blocks": (1, 1), "slices": (3, 5), "hyper_dim": 2, "hyper_filters": 4, "seed": 0}
 
@@ -44,3 +44,13 @@ def random_latents(*shape, seed: int = 0) -> np.ndarray:
 def photo(height: int, width: int, channels: int = 3, seed: int = 1) -> np.ndarray:
     """A smooth random image, uint8 (height, width, channels)."""
     return np.rint(255 * random_images(1, height, width, channels, seed=seed)[0]).astype("uint8")
+
+
+def levels_apart(a, b):
+    return np.abs(a.astype("float64") - b)
+
+
+def repaired(data: bytes) -> bytes:
+    """With the checksum that damaged bytes must have to be looked at."""
+    header, rest = data[: files.HEADER.size], data[files.HEADER.size + 4 :]
+    return header + files.CHECKSUM.pack(files.zlib.crc32(header + rest)) + rest
