@@ -39,7 +39,7 @@ class TrainingOptions:
         None, "what the model learns to undo, such as noise:25, noise:0-50, mask:0.75, blur:1.6+noise:5 or jpeg:10"
     )
     quarter_turns: bool = option(False, "turn the crops by quarters, beside the flips; they must be square")
-    loss: str = option("mse", "mse, l1, charbonnier, ssim or a mix such as charbonnier+0.2*ssim")
+    loss: str = option("mse", "mse, l1, charbonnier, ssim, perceptual:PRESET or a mix such as charbonnier+0.2*ssim")
     on_divergence: str = option(
         "stop",
         "what follows when the loss explodes: stop, or rollback by an epoch or two, to go on at half the learning "

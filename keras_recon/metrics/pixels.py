@@ -228,19 +228,3 @@ class BorderRatio(keras.metrics.Metric):
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype, "patch_size": self.patch_size}
-
-
-CLASSES = {"psnr": PSNR, "ssim": SSIM, "ms_ssim": MultiScaleSSIM, "border_ratio": BorderRatio}
-
-
-def get(identifier):
-    """A metric by its name, `"psnr"`, `"ssim"`, `"ms_ssim"`, `"border_ratio"` or one of Keras; others are given back.
-
-    Example:
-
-    >>> keras_recon.metrics.get("psnr").name
-    'psnr'
-    """
-    if not isinstance(identifier, str):
-        return identifier
-    return CLASSES[identifier]() if identifier in CLASSES else keras.metrics.get(identifier)
