@@ -9,6 +9,7 @@ from pathlib import Path
 from keras import ops
 
 from keras_recon.features.extractor import FeatureExtractor
+from keras_recon.features.lpips import LPIPS, SUFFIXES
 
 
 def perceptual_distance(y_true, y_pred, preset: str, depths: tuple[int, ...] | None = None):
@@ -20,8 +21,9 @@ def perceptual_distance(y_true, y_pred, preset: str, depths: tuple[int, ...] | N
     Args:
         y_true, y_pred: (batch, height, width, channels) in [0, 1]. The backbone sees them at their own size, or the
             next lower multiple of a patch.
-        preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
-        depths: blocks whose outputs are compared, see `FeatureExtractor.from_preset`.
+        preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout; or a
+            `.safetensors` or `.npz` file of `LPIPS`, whose distance this then is.
+        depths: blocks of a backbone whose outputs are compared, see `FeatureExtractor.from_preset`.
 
     Example:
 
@@ -32,6 +34,8 @@ def perceptual_distance(y_true, y_pred, preset: str, depths: tuple[int, ...] | N
     >>> [float(distance) for distance in distances]
     [0.0, 0.0]
     """
+    if Path(preset).suffix in SUFFIXES:
+        return outside_of_traces(_lpips, preset)(y_true, y_pred)
     squares = ops.square(preset_features(y_true, preset, depths) - preset_features(y_pred, preset, depths))
     return ops.sum(ops.mean(squares, axis=(1, 2)), axis=-1)
 
@@ -52,6 +56,11 @@ def _extractor(preset, depths, image_shape) -> FeatureExtractor:
     """Shared by all losses and metrics, whose models thus neither count nor save its weights."""
     *side, channels = image_shape
     return FeatureExtractor.from_preset(preset, tuple(side), depths, channels, dtype="float32")
+
+
+@lru_cache(maxsize=2)
+def _lpips(path) -> LPIPS:
+    return LPIPS.from_file(path)
 
 
 def outside_of_traces(function: Callable, *args):

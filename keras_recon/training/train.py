@@ -38,6 +38,8 @@ def train(
 ):
     """Train to the weights with the best validation PSNR, from the start or from where a killed run stopped.
 
+    With a perceptual or an adversarial loss, which take PSNR for what looks right, the last weights are kept.
+
     The linear path is fitted first. What a later call needs to go on stands in `run.training`, the curves in `run.log`
     and, for TensorBoard, in `run.log_dir`. The data pipeline and TensorBoard need TensorFlow.
 
@@ -162,7 +164,7 @@ def _logging(model: Reconstructor, run: Run, options: TrainingOptions, validatio
             run.best_weights,
             monitor="val_psnr",
             mode="max",
-            save_best_only=True,
+            save_best_only=options.selects_weights,
             save_weights_only=True,
             initial_value_threshold=max((epoch["val_psnr"] for epoch in epochs), default=None),
         ),
