@@ -76,6 +76,13 @@ def train(
         received = f"degradation={degradation}" if degradation else "pairs of photos"
         raise ValueError(f"A masked model must have no degradation. Received: {received}")
     check_size(model)
+    if options.adversarial:
+        if keras.backend.backend() == "torch" and distribution.shard.all_replicas > 1:
+            raise ValueError(
+                "`adversarial` must be 0 in several processes of torch, which would not share their discriminator. "
+                f"Received: adversarial={options.adversarial}"
+            )
+        model.add_adversary(options.adversarial)
     compile_model(model, options, distribution.shard.all_replicas)
     if not run.is_begun:
         run.begin({**dataclasses.asdict(options), "degradation": degradation and str(degradation)})
@@ -138,6 +145,8 @@ def train(
     if unfinished:
         backup.save()
     model.load_weights(run.best_weights)
+    if options.adversarial:
+        model.remove_adversary()
 
 
 def fitting_batches(training: data.Photos, image_shape: tuple[int, int, int], options: TrainingOptions):
