@@ -7,7 +7,9 @@ from keras_recon.layers import PatchDiscriminator
 
 
 class Adversary(keras.layers.Layer):
-    """A discriminator and its hinge losses ("Geometric GAN", Lim and Ye, 2017).
+    """A discriminator and the hinge losses of both sides ("Geometric GAN", Lim and Ye, 2017).
+
+    The model's own ends at 0 too, where its outputs pass for photos by the margin of 1, so that no loss is negative.
 
     Args:
         weight: of what the model's outputs lack to look real, beside the model's own loss.
@@ -38,7 +40,7 @@ class Adversary(keras.layers.Layer):
         self.loss_of_discriminator.update_state(own)
         weights = [[ops.stop_gradient(v) for v in group] for group in self._variables_of_discriminator()]
         judged, _ = self.discriminator.stateless_call(*weights, ops.cast(y_pred, self.discriminator.compute_dtype))
-        return own - self.weight * ops.mean(self._logits(judged))
+        return own + self.weight * ops.mean(ops.relu(1.0 - self._logits(judged)))
 
     def _variables_of_discriminator(self):
         return self.discriminator.trainable_variables, self.discriminator.non_trainable_variables

@@ -82,7 +82,8 @@ def train(
                 "`adversarial` must be 0 in several processes of torch, which would not share their discriminator. "
                 f"Received: adversarial={options.adversarial}"
             )
-        model.add_adversary(options.adversarial)
+        if not model.adversary:  # as one has that goes on after a signal
+            model.add_adversary(options.adversarial)
     compile_model(model, options, distribution.shard.all_replicas)
     if not run.is_begun:
         run.begin({**dataclasses.asdict(options), "degradation": degradation and str(degradation)})

@@ -46,7 +46,7 @@ def test_gradients_are_those_of_two_trainings():
     critic = [v.value for v in adversary.discriminator.trainable_variables]
     together = torch.autograd.grad(adversary.loss(images, network(images, training=True)), generator + critic, None)
     outputs = network(images, training=True)
-    of_model = torch.autograd.grad(-0.3 * adversary.discriminator(outputs).mean(), generator)
+    of_model = torch.autograd.grad(0.3 * torch.relu(1 - adversary.discriminator(outputs)).mean(), generator)
     outputs = network(images, training=True).detach()
     real, fake = (adversary.discriminator(x) for x in (images, outputs))
     of_critic = torch.autograd.grad(torch.relu(1 - real).mean() + torch.relu(1 + fake).mean(), critic)
