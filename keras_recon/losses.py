@@ -117,9 +117,7 @@ class PerceptualLoss(keras.losses.Loss):
 
     Example:
 
-    >>> from keras_hub.models import ViTBackbone
-    >>> ViTBackbone((32, 32, 3), 8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32).save_to_preset("tiny")
-    >>> loss = keras_recon.losses.PerceptualLoss("tiny", depths=(1, 2))
+    >>> loss = keras_recon.losses.PerceptualLoss("deit_tiny", depths=(1, 2))
     >>> float(loss(np.zeros((2, 32, 32, 3)), np.zeros((2, 32, 32, 3))))
     0.0
     """

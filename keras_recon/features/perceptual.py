@@ -27,10 +27,8 @@ def perceptual_distance(y_true, y_pred, preset: str, depths: tuple[int, ...] | N
 
     Example:
 
-    >>> from keras_hub.models import ViTBackbone
-    >>> ViTBackbone((32, 32, 3), 8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32).save_to_preset("tiny")
     >>> images = np.random.rand(2, 32, 32, 3).astype("float32")
-    >>> distances = keras_recon.features.perceptual_distance(images, images, "tiny")
+    >>> distances = keras_recon.features.perceptual_distance(images, images, "deit_tiny")
     >>> [float(distance) for distance in distances]
     [0.0, 0.0]
     """

@@ -54,13 +54,11 @@ class FrechetDistance(keras.metrics.Metric):
 
     Example:
 
-    >>> from keras_hub.models import ViTBackbone
-    >>> ViTBackbone((32, 32, 3), 8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32).save_to_preset("tiny")
-    >>> metric = keras_recon.metrics.FrechetDistance("tiny")
+    >>> metric = keras_recon.metrics.FrechetDistance("deit_tiny")
     >>> images = np.random.rand(40, 32, 32, 3)
     >>> metric.update_state(images, images)
     >>> metric.name, round(float(metric.result()), 3)
-    ('frechet_tiny_4', 0.0)
+    ('frechet_deit_tiny_3', 0.0)
     """
 
     def __init__(

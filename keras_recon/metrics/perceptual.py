@@ -14,12 +14,10 @@ class PerceptualDistance(keras.metrics.MeanMetricWrapper):
 
     Example:
 
-    >>> from keras_hub.models import ViTBackbone
-    >>> ViTBackbone((32, 32, 3), 8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32).save_to_preset("tiny")
-    >>> metric = keras_recon.metrics.PerceptualDistance("tiny", depths=(1, 2))
+    >>> metric = keras_recon.metrics.PerceptualDistance("deit_tiny", depths=(1, 2))
     >>> metric.update_state(np.zeros((2, 32, 32, 3)), np.zeros((2, 32, 32, 3)))
     >>> metric.name, float(metric.result())
-    ('perceptual_tiny_1_2', 0.0)
+    ('perceptual_deit_tiny_1_2', 0.0)
     """
 
     def __init__(self, preset: str, depths: tuple[int, ...] | None = None, name: str | None = None, dtype=None):
