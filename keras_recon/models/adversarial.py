@@ -17,7 +17,7 @@ class Adversary(keras.layers.Layer):
             change.
 
     Attributes:
-        loss_of_discriminator: its mean, for the logs: 2 where it cannot tell outputs from photos, 0 where it can.
+        hinge_of_discriminator: half of its loss, for the logs: 1 where it cannot tell outputs from photos, else less.
     """
 
     def __init__(self, weight: float, discriminator: keras.layers.Layer, **kwargs):
@@ -26,7 +26,8 @@ class Adversary(keras.layers.Layer):
             raise ValueError(f"`weight` must be above 0. Received: weight={weight}")
         self.weight = weight
         self.discriminator = discriminator
-        self.loss_of_discriminator = keras.metrics.Mean(name="discriminator_loss")
+        self.hinge = keras.losses.Hinge()
+        self.hinge_of_discriminator = keras.metrics.Hinge(name="discriminator_hinge")
         self.built = True
 
     def loss(self, y_true, y_pred):
@@ -35,19 +36,16 @@ class Adversary(keras.layers.Layer):
         One gradient serves both: the model gets none from the discriminator's own loss, whose outputs are constants,
         and the discriminator none from the model's, for which its weights are.
         """
-        real, fake = (self._logits(self.discriminator(images)) for images in (y_true, ops.stop_gradient(y_pred)))
-        own = ops.mean(ops.relu(1.0 - real)) + ops.mean(ops.relu(1.0 + fake))
-        self.loss_of_discriminator.update_state(own)
-        weights = [[ops.stop_gradient(v) for v in group] for group in self._variables_of_discriminator()]
-        judged, _ = self.discriminator.stateless_call(*weights, ops.cast(y_pred, self.discriminator.compute_dtype))
-        return own + self.weight * ops.mean(ops.relu(1.0 - self._logits(judged)))
-
-    def _variables_of_discriminator(self):
-        return self.discriminator.trainable_variables, self.discriminator.non_trainable_variables
-
-    @staticmethod
-    def _logits(outputs):
-        return ops.cast(outputs, "float32")
+        of_discriminator = 0.0
+        for images, sign in ((y_true, 1.0), (ops.stop_gradient(y_pred), -1.0)):
+            logits = self.discriminator(images)
+            of_discriminator += self.hinge(sign * ops.ones_like(logits), logits)
+            self.hinge_of_discriminator.update_state(sign * ops.ones_like(logits), logits)
+        variables = self.discriminator.trainable_variables, self.discriminator.non_trainable_variables
+        constants = [[ops.stop_gradient(variable) for variable in group] for group in variables]
+        images = ops.cast(y_pred, self.discriminator.compute_dtype)
+        logits, _ = self.discriminator.stateless_call(*constants, images)
+        return of_discriminator + self.weight * self.hinge(ops.ones_like(logits), logits)
 
 
 class AdversariallyTrained(keras.Model):

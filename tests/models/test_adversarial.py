@@ -73,14 +73,14 @@ def test_the_models_loss_trains_no_discriminator_and_the_discriminators_no_model
 
 def test_the_discriminator_learns_to_tell_outputs_from_photos():
     _, history = trained(1e-6, steps=60, rate=0.1)
-    assert history["discriminator_loss"][-1] < 0.7 * history["discriminator_loss"][0]
+    assert history["discriminator_hinge"][-1] < 0.7 * history["discriminator_hinge"][0]
 
 
 def test_a_validation_is_of_the_models_own_loss():
     network, _ = trained(1.0)
     scores = network.evaluate(IMAGES, IMAGES, verbose=0, return_dict=True)
     assert scores["loss"] == pytest.approx(np.mean((outputs_of(network, IMAGES) - IMAGES) ** 2), rel=1e-4)
-    assert scores["discriminator_loss"] > 0
+    assert scores["discriminator_hinge"] > 0
 
 
 def test_it_is_in_backups_and_not_in_what_is_kept(tmp_path):
@@ -101,7 +101,7 @@ def test_it_is_in_backups_and_not_in_what_is_kept(tmp_path):
     for copy in (network, loaded, network.clone()):
         np.testing.assert_allclose(outputs_of(copy, IMAGES), outputs, atol=1e-6)
     network.compile("sgd", "mse")
-    assert "discriminator_loss" not in network.fit(IMAGES, IMAGES, verbose=0).history
+    assert "discriminator_hinge" not in network.fit(IMAGES, IMAGES, verbose=0).history
 
 
 def test_half_precision():
