@@ -3,6 +3,7 @@ import re
 import keras
 from keras import ops
 
+from keras_recon.features.perceptual import parse, perceptual_distance
 from keras_recon.metrics import multi_scale_ssim, ssim
 
 
@@ -104,6 +105,35 @@ class MultiScaleSSIMLoss(keras.losses.Loss):
         return 1.0 - multi_scale_ssim(y_true, y_pred)
 
 
+@keras.saving.register_keras_serializable("keras_recon")
+class PerceptualLoss(keras.losses.Loss):
+    """`keras_recon.features.perceptual_distance` of each image from the true one, for images of a known size.
+
+    Blind to some of what is wrong with pixels: it goes with a loss of these, as `"mse+0.1*perceptual:PRESET"`. The
+    preset is read at the first call: a model that was trained with it loads and predicts without.
+
+    Args:
+        preset, depths: see `keras_recon.features.perceptual_distance`.
+
+    Example:
+
+    >>> loss = keras_recon.losses.PerceptualLoss("deit_tiny", depths=(1, 2))
+    >>> float(loss(np.zeros((2, 32, 32, 3)), np.zeros((2, 32, 32, 3))))
+    0.0
+    """
+
+    def __init__(self, preset: str, depths: tuple[int, ...] | None = None, name: str = "perceptual_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.preset = str(preset)
+        self.depths = depths and tuple(depths)
+
+    def call(self, y_true, y_pred):
+        return perceptual_distance(y_true, y_pred, self.preset, self.depths)
+
+    def get_config(self):
+        return {**super().get_config(), "preset": self.preset, "depths": self.depths}
+
+
 LOSSES = {
     "mse": keras.losses.MeanSquaredError,
     "l1": keras.losses.MeanAbsoluteError,
@@ -116,19 +146,25 @@ LOSSES = {
 def from_string(text: str) -> keras.losses.Loss:
     """A loss by name (`"mse"`, `"l1"`, `"charbonnier"`, `"ssim"`, `"ms_ssim"`) or a mix: `"charbonnier+0.2*ssim"`.
 
+    `perceptual:PRESET` is a `PerceptualLoss`, `perceptual:PRESET:1,3,5` that of these blocks.
+
     Example:
 
     >>> keras_recon.losses.from_string("charbonnier+0.2*ssim").weights
     [1.0, 0.2]
+    >>> keras_recon.losses.from_string("mse+0.1*perceptual:deit_tiny:1,3,5").losses[1].depths
+    (1, 3, 5)
     """
-    terms = [re.fullmatch(r"(?:(\d+\.?\d*|\.\d+)\*)?(\w+)", term.strip()) for term in text.split("+")]
-    if not all(term and term[2] in LOSSES for term in terms):
+    terms = [re.fullmatch(r"(?:(\d+\.?\d*|\.\d+)\*)?(\w+)(?::(.+))?", term.strip()) for term in text.split("+")]
+    if not all(term and (term[2] == "perceptual" if term[3] else term[2] in LOSSES) for term in terms):
         raise ValueError(
-            f"`loss` must be a sum such as 'charbonnier+0.2*ssim' of {list(LOSSES)}. Received: loss={text!r}"
+            f"`loss` must be a sum such as 'charbonnier+0.2*ssim' of {[*LOSSES, 'perceptual:PRESET']}. "
+            f"Received: loss={text!r}"
         )
+    losses = [PerceptualLoss(*parse(term[3])) if term[3] else LOSSES[term[2]]() for term in terms]
     if len(terms) == 1 and not terms[0][1]:
-        return LOSSES[terms[0][2]]()
-    return WeightedLoss([LOSSES[term[2]]() for term in terms], [float(term[1] or 1) for term in terms])
+        return losses[0]
+    return WeightedLoss(losses, [float(term[1] or 1) for term in terms])
 
 
 def get(identifier):

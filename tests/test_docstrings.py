@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from anomaly.made_dataset import make_dataset
+from models.tiny_backbones import save_as_hugging_face, tiny_backbone
 
 import keras_recon
 
@@ -75,6 +76,8 @@ def test_examples_run(test, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if test.name.startswith("keras_recon.anomaly."):
         make_dataset(tmp_path / "tiles")  # which its examples read
+    if "perceptual" in test.name.lower() or "frechet" in test.name:
+        save_as_hugging_face(tiny_backbone(), tmp_path / "deit_tiny")
     test.globs |= {"keras": keras, "keras_recon": keras_recon, "np": np, "tmp_path": tmp_path}
     output = io.StringIO()
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -188,7 +188,7 @@ def _print_results(config, results):
     rows = {name: {k: v for k, v in row.items() if k != "trainable parameters"} for name, row in results.items()}
     print(f"\n{results_table(rows)}\n")
     psnr = [epoch["val_psnr"] for epoch in config.run.epochs()]
-    if len(psnr) > 1 and psnr[0] == max(psnr):
+    if config.selects_weights and len(psnr) > 1 and psnr[0] == max(psnr):
         print("The weights are those of the first epoch: later ones were worse. A lower --learning-rate may help.\n")
     for path in sorted(config.run.folder.glob("[!.]*")):
         print(path)

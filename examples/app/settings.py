@@ -187,6 +187,8 @@ def _check(config):
     for name, of in (("target", "data"), ("val_target", "val_data")):
         _require(config, name, lambda folder: Path(folder).is_dir(), "a folder of images that is there")
         _require(config, name, lambda _, of=of: getattr(config, of) not in (None, "sample"), f"that of a {flag(of)}")
+    trained = "0 without --init, whose model it makes look right"
+    _require(config, "adversarial", lambda weight: not weight or config.init, trained)
     paired = is_paired(config.data, config.target)
     _require(config, "degradation", lambda text: not paired, "none where pairs of photos have theirs")
     _require(config, "resize", lambda side: not paired, "none for pairs, whose flaws it would change")

@@ -96,7 +96,9 @@ class RestorationConfig(RunConfig):
     )
     image_size: str = option("96", "height and width of the crops in pixels, as 96 or 96x128")
     batch_size: int = option(16, "images per step")
-    loss: str = option("charbonnier", "mse, l1, charbonnier, ssim or a mix such as charbonnier+0.2*ssim")
+    loss: str = option(
+        "charbonnier", "mse, l1, charbonnier, ssim, perceptual:PRESET or a mix such as charbonnier+0.2*ssim"
+    )
     learning_rate: float = option(1e-3, "peak learning rate of AdamW")
     weight_decay: float = option(0.0, "weight decay of the network's kernels")
     quarter_turns: bool = option(True, "turn the crops by quarters, beside the flips")

@@ -61,25 +61,31 @@ class FeatureExtractor(BackboneFeatures):
 
     @classmethod
     def from_preset(
-        cls, preset: str, side: int | None = None, depths: tuple[int, ...] | None = None, channels: int = 3, **kwargs
+        cls,
+        preset: str,
+        side: int | tuple[int, int] | None = None,
+        depths: tuple[int, ...] | None = None,
+        channels: int = 3,
+        **kwargs,
     ) -> "FeatureExtractor":
-        """The features of a preset's backbone for square images.
+        """The features of a preset's backbone, for square images unless `side` says otherwise.
 
         Args:
             preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
-            side: of the images in pixels; the next lower multiple of a patch is taken, and position embeddings are
-                resized to it. The preset's own height if None.
+            side: of the images in pixels, or their height and width; the next lower multiple of a patch is taken, and
+                position embeddings are resized to it. The preset's own height if None.
             depths: None for a sixth, a third and a half of the blocks: what is early knows where, and how it looks.
             channels: of the images, see `keras_recon.features.backbones.adapt_channels`.
         """
-        backbone = load_backbone(preset)
+        backbone = load_backbone(preset, dtype=kwargs.get("dtype"))
         patch, count = patch_side(backbone), len(backbone_parts(backbone)[1])
-        side = (side or backbone.image_shape[0]) // patch * patch
-        if not side:
+        sides = side if isinstance(side, tuple) else (side or backbone.image_shape[0],) * 2
+        height, width = (length // patch * patch for length in sides)
+        if not height or not width:
             raise ValueError(f"`side` must be at least a patch, {patch} pixels. Received: side={side}")
         mean, std = (adapt_channels(np.array(values), channels).tolist() for values in load_mean_std(preset))
         depths = depths or sorted({math.ceil(count * share / 6) for share in (1, 2, 3)})
-        return cls(reshape_backbone(backbone, (side, side, channels)), depths, mean, std, **kwargs)
+        return cls(reshape_backbone(backbone, (height, width, channels)), depths, mean, std, **kwargs)
 
     @property
     def feature_shape(self) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 from keras_recon.layers.conv import ICNR, ResidualBlock, Upsample
 from keras_recon.layers.conv_pyramid import ConvDecoder, ConvEncoder
 from keras_recon.layers.decoders import LinearDecoder, TransformerDecoder
+from keras_recon.layers.discriminator import PatchDiscriminator
 from keras_recon.layers.linear_autoencoder import LinearAutoencoder
 from keras_recon.layers.mask_token import MaskToken
 from keras_recon.layers.pixel_refiner import PixelRefiner
@@ -16,6 +17,7 @@ __all__ = [
     "LocalAttention",
     "MaskToken",
     "MultiHeadSelfAttention",
+    "PatchDiscriminator",
     "PixelRefiner",
     "PositionEmbedding",
     "ResidualBlock",

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon import losses, metrics
+from keras_recon import losses
+from keras_recon.metrics import named
 
 MAX_VALUE = 8  # noise may leave [0, 1], but not so far: these are pixels up to 255
 
@@ -56,7 +57,8 @@ class Checked(keras.Model):
 
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, **kwargs):
         """As `keras.Model.compile`; strings may be those of `keras_recon.losses.get` and `metrics.get`."""
-        super().compile(optimizer, losses.get(loss), loss_weights, _known(metrics), **kwargs)
+        known = metrics and keras.tree.map_structure(named, metrics)
+        super().compile(optimizer, losses.get(loss), loss_weights, known, **kwargs)
 
     def summary(self, *args, **kwargs):
         """As `keras.Model.summary`; `expand_nested` shows what the encoder and the decoder consist of, too."""
@@ -104,15 +106,6 @@ class Checked(keras.Model):
             self._check(images)
             check_range(ops.convert_to_numpy(images))
         return data
-
-
-def _known(names):
-    """Keras's structure of metrics, with the names of keras_recon's replaced by metrics."""
-
-    def known(name):
-        return metrics.CLASSES[name]() if isinstance(name, str) and name in metrics.CLASSES else name
-
-    return names and keras.tree.map_structure(known, names)
 
 
 def _chained(*parts):

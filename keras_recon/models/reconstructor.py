@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_recon.layers import LinearAutoencoder, LinearDecoder, PixelRefiner, Transformer
 from keras_recon.layers.conv import check_choice
+from keras_recon.models.adversarial import AdversariallyTrained
 from keras_recon.models.checked import Checked
 from keras_recon.models.fitting import fitting_patches
 from keras_recon.models.safely_saved import SafelySaved
@@ -23,7 +24,7 @@ def in_range(images, training):
     return images if training else ops.clip(images, 0.0, 1.0)
 
 
-class Reconstructor(Checked, SafelySaved):
+class Reconstructor(AdversariallyTrained, Checked, SafelySaved):
     """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
 
     Subclasses implement `features`, what their encoder sees, and have a `latent_head` and a `decoder`. With a linear

@@ -128,7 +128,7 @@ def _protocol(model, run, options, validation, crops, bad) -> dict:
         "pixels": "float in [0, 1], outputs clipped, not quantised",
         "average": "metrics per image, then the mean over images",
         **({"mask": _mask_protocol(model)} if model.is_masked else {}),
-        "weights": "best validation PSNR of all epochs",
+        "weights": "best validation PSNR of all epochs" if options.selects_weights else "last epoch",
         "steps": options.total_steps,
         "batch_size": options.batch_size,
         "seed": options.seed,

@@ -39,7 +39,10 @@ class TrainingOptions:
         None, "what the model learns to undo, such as noise:25, noise:0-50, mask:0.75, blur:1.6+noise:5 or jpeg:10"
     )
     quarter_turns: bool = option(False, "turn the crops by quarters, beside the flips; they must be square")
-    loss: str = option("mse", "mse, l1, charbonnier, ssim or a mix such as charbonnier+0.2*ssim")
+    loss: str = option("mse", "mse, l1, charbonnier, ssim, perceptual:PRESET or a mix such as charbonnier+0.2*ssim")
+    adversarial: float = option(
+        0.0, "weight of the loss that a discriminator gives, beside --loss, to a model that is trained; 0 for none"
+    )
     on_divergence: str = option(
         "stop",
         "what follows when the loss explodes: stop, or rollback by an epoch or two, to go on at half the learning "
@@ -54,7 +57,7 @@ class TrainingOptions:
     def __post_init__(self):
         for name in ("batch_size", "base_batch_size", "epochs", "steps_per_epoch"):
             self._require(name, lambda x: x >= 1, "at least 1")
-        for name in ("learning_rate", "backbone_scale", "weight_decay"):
+        for name in ("learning_rate", "backbone_scale", "weight_decay", "adversarial"):
             self._require(name, lambda x: 0 <= x < math.inf, "finite, from 0")
         self._require("warmup_steps", lambda x: x >= 0, "at least 0")
         self._require("ema_momentum", lambda x: 0 <= x < 1, "from 0 to below 1")
@@ -70,6 +73,11 @@ class TrainingOptions:
     def total_steps(self) -> int:
         """Training steps of all epochs."""
         return self.epochs * self.steps_per_epoch
+
+    @property
+    def selects_weights(self) -> bool:
+        """Whether those of the epoch with the best validation PSNR are kept: what is trained to look right has less."""
+        return "perceptual" not in self.loss and not self.adversarial
 
     @property
     def used_warmup_steps(self) -> int:

@@ -38,6 +38,8 @@ def train(
 ):
     """Train to the weights with the best validation PSNR, from the start or from where a killed run stopped.
 
+    With a perceptual or an adversarial loss, which take PSNR for what looks right, the last weights are kept.
+
     The linear path is fitted first. What a later call needs to go on stands in `run.training`, the curves in `run.log`
     and, for TensorBoard, in `run.log_dir`. The data pipeline and TensorBoard need TensorFlow.
 
@@ -74,6 +76,14 @@ def train(
         received = f"degradation={degradation}" if degradation else "pairs of photos"
         raise ValueError(f"A masked model must have no degradation. Received: {received}")
     check_size(model)
+    if options.adversarial:
+        if keras.backend.backend() == "torch" and distribution.shard.all_replicas > 1:
+            raise ValueError(
+                "`adversarial` must be 0 in several processes of torch, which would not share their discriminator. "
+                f"Received: adversarial={options.adversarial}"
+            )
+        if not model.adversary:  # as one has that goes on after a signal
+            model.add_adversary(options.adversarial)
     compile_model(model, options, distribution.shard.all_replicas)
     if not run.is_begun:
         run.begin({**dataclasses.asdict(options), "degradation": degradation and str(degradation)})
@@ -136,6 +146,8 @@ def train(
     if unfinished:
         backup.save()
     model.load_weights(run.best_weights)
+    if options.adversarial:
+        model.remove_adversary()
 
 
 def fitting_batches(training: data.Photos, image_shape: tuple[int, int, int], options: TrainingOptions):
@@ -162,7 +174,7 @@ def _logging(model: Reconstructor, run: Run, options: TrainingOptions, validatio
             run.best_weights,
             monitor="val_psnr",
             mode="max",
-            save_best_only=True,
+            save_best_only=options.selects_weights,
             save_weights_only=True,
             initial_value_threshold=max((epoch["val_psnr"] for epoch in epochs), default=None),
         ),

@@ -37,6 +37,12 @@ def test_the_warm_up_is_at_most_half_of_a_short_run():
     assert TrainingOptions(epochs=1, steps_per_epoch=1000, warmup_steps=100).used_warmup_steps == 100
 
 
+def test_what_is_trained_to_look_right_is_not_selected_by_psnr():
+    assert TrainingOptions(loss="charbonnier+0.2*ssim").selects_weights
+    assert not TrainingOptions(loss="mse+0.1*perceptual:deit_tiny").selects_weights
+    assert not TrainingOptions(adversarial=0.1).selects_weights
+
+
 def test_the_learning_rate_grows_by_the_root_of_the_batch_size():
     for base, expected in ((None, 1e-3), (4, 1e-3), (1, 2e-3)):
         options = TrainingOptions(batch_size=4, learning_rate=1e-3, base_batch_size=base)

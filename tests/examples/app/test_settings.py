@@ -53,6 +53,8 @@ def test_the_warm_up_fits_into_short_runs():
         (["--weight-decay", "inf"], "Received: weight_decay=inf"),
         (["--ema-momentum", "1"], "--ema-momentum must be from 0 to below 1. Received: ema_momentum=1.0"),
         (["--seed=-1"], "Received: seed=-1"),
+        (["--adversarial=-1"], "--adversarial must be finite, from 0. Received: adversarial=-1.0"),
+        (["--adversarial", "0.1"], "--adversarial must be 0 without --init, whose model it makes look right. Received"),
         (["--data", "nowhere"], "a folder of images that is there. Received: data='nowhere'"),
         (
             ["--val-data", "nowhere"],

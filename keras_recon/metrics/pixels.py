@@ -45,6 +45,12 @@ def multi_scale_ssim(y_true, y_pred):
 
     From "Multi-scale structural similarity for image quality assessment" (Wang et al., 2003), with its five weights. An
     odd side gets a row of zeros in front before it is halved, as in the package pytorch_msssim.
+
+    Example:
+
+    >>> images = keras.random.uniform((1, 161, 176, 1), seed=0)
+    >>> round(float(keras_recon.metrics.multi_scale_ssim(images, images)[0]), 4)
+    1.0
     """
     height, width = y_true.shape[1:3]
     if min(height or MS_SSIM_MIN_SIZE, width or MS_SSIM_MIN_SIZE) < MS_SSIM_MIN_SIZE:
@@ -127,7 +133,13 @@ def border_steps(images, patch_size: int = 8):
 
 
 def applicable(image_shape: tuple[int, int, int]) -> dict:
-    """The functions above, by name, that images (height, width, channels) are large enough for."""
+    """The functions above, by name, that images (height, width, channels) are large enough for.
+
+    Example:
+
+    >>> [*keras_recon.metrics.applicable((64, 64, 3))]
+    ['psnr', 'ssim']
+    """
     size = min(image_shape[:2])
     sizes = {"psnr": (psnr, 1), "ssim": (ssim, SSIM_MIN_SIZE), "ms_ssim": (multi_scale_ssim, MS_SSIM_MIN_SIZE)}
     return {name: metric for name, (metric, min_size) in sizes.items() if size >= min_size}
@@ -228,19 +240,3 @@ class BorderRatio(keras.metrics.Metric):
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype, "patch_size": self.patch_size}
-
-
-CLASSES = {"psnr": PSNR, "ssim": SSIM, "ms_ssim": MultiScaleSSIM, "border_ratio": BorderRatio}
-
-
-def get(identifier):
-    """A metric by its name, `"psnr"`, `"ssim"`, `"ms_ssim"`, `"border_ratio"` or one of Keras; others are given back.
-
-    Example:
-
-    >>> keras_recon.metrics.get("psnr").name
-    'psnr'
-    """
-    if not isinstance(identifier, str):
-        return identifier
-    return CLASSES[identifier]() if identifier in CLASSES else keras.metrics.get(identifier)

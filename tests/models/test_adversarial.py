@@ -1,0 +1,123 @@
+import keras
+import numpy as np
+import pytest
+from contracts import outputs_of, random_images
+from keras import ops
+
+import keras_recon
+from keras_recon.layers import PatchDiscriminator
+from keras_recon.models.adversarial import Adversary
+
+IMAGES = random_images(4, 16, 16, 3)
+
+
+def model(**changes):
+    network = keras_recon.models.ConvAutoencoder((16, 16, 3), (4, 8), latent_dim=4, **changes)
+    network.adapt(IMAGES)
+    return network
+
+
+def values(variables):
+    return [np.array(ops.convert_to_numpy(v)) for v in variables]
+
+
+def trained(weight, steps=1, rate=1.0, loss="mse", **changes):
+    """A model after steps of gradient descent beside a discriminator that is always the same at first."""
+    keras.utils.set_random_seed(0)
+    network = model(**changes)
+    keras.utils.set_random_seed(1)
+    network.add_adversary(weight, PatchDiscriminator((8, 16), dtype=network.dtype_policy))
+    network.compile(keras.optimizers.SGD(rate), loss, metrics=["psnr"])
+    history = network.fit(IMAGES, IMAGES, epochs=steps, batch_size=4, verbose=0, shuffle=False).history
+    return network, history
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="the reference is PyTorch's own gradient")
+def test_gradients_are_those_of_two_trainings():
+    """Of the model's loss over the model's weights, of the discriminator's over its own: each by itself in PyTorch."""
+    import torch
+
+    keras.utils.set_random_seed(0)
+    network = model()
+    adversary = Adversary(0.3, PatchDiscriminator((8, 16)))
+    adversary.discriminator.build((None, 16, 16, 3))
+    images = torch.tensor(IMAGES)
+    generator = [v.value for v in network.trainable_variables]
+    critic = [v.value for v in adversary.discriminator.trainable_variables]
+    together = torch.autograd.grad(adversary.loss(images, network(images, training=True)), generator + critic, None)
+    outputs = network(images, training=True)
+    of_model = torch.autograd.grad(0.3 * torch.relu(1 - adversary.discriminator(outputs)).mean(), generator)
+    outputs = network(images, training=True).detach()
+    real, fake = (adversary.discriminator(x) for x in (images, outputs))
+    of_critic = torch.autograd.grad(torch.relu(1 - real).mean() + torch.relu(1 + fake).mean(), critic)
+    for gradient, expected in zip(together, [*of_model, *of_critic]):
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_models_loss_trains_no_discriminator_and_the_discriminators_no_model():
+    (weak, _), (strong, _) = trained(1e-12), trained(10.0)
+    for a, b in zip(values(weak.adversary.trainable_variables), values(strong.adversary.trainable_variables)):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    keras.utils.set_random_seed(0)
+    alone = model()
+    alone.compile(keras.optimizers.SGD(1.0), "mse")
+    alone.fit(IMAGES, IMAGES, batch_size=4, verbose=0, shuffle=False)
+    weights = [
+        values(network.encoder.weights + network.decoder.weights + network.refiner.weights)
+        for network in (alone, weak, strong)
+    ]
+    for a, b in zip(*weights[:2]):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert any(not np.allclose(a, b, atol=1e-4) for a, b in zip(weights[0], weights[2]))
+
+
+def test_the_discriminator_learns_to_tell_outputs_from_photos():
+    _, history = trained(1e-6, steps=60, rate=0.1)
+    assert history["discriminator_hinge"][-1] < 0.7 * history["discriminator_hinge"][0]
+
+
+def test_a_validation_is_of_the_models_own_loss():
+    network, _ = trained(1.0)
+    scores = network.evaluate(IMAGES, IMAGES, verbose=0, return_dict=True)
+    assert scores["loss"] == pytest.approx(np.mean((outputs_of(network, IMAGES) - IMAGES) ** 2), rel=1e-4)
+    assert scores["discriminator_hinge"] > 0
+
+
+def test_it_is_in_backups_and_not_in_what_is_kept(tmp_path):
+    network, _ = trained(0.1, steps=2)
+    network.save_weights(tmp_path / "step-2.weights.h5")
+    network.optimizer.build(network.trainable_variables)
+    other, _ = trained(0.1)
+    assert not np.array_equal(values(other.adversary.weights)[0], values(network.adversary.weights)[0])
+    other.load_weights(tmp_path / "step-2.weights.h5")
+    for a, b in zip(values(other.adversary.weights), values(network.adversary.weights), strict=True):
+        np.testing.assert_array_equal(a, b)
+    outputs, count = outputs_of(network, IMAGES), model().count_params()
+    assert network.count_params() > count
+    network.remove_adversary()
+    assert network.count_params() == count and network.adversary is None
+    network.save(tmp_path / "model.keras")
+    loaded = keras_recon.load_model(tmp_path / "model.keras")
+    for copy in (network, loaded, network.clone()):
+        np.testing.assert_allclose(outputs_of(copy, IMAGES), outputs, atol=1e-6)
+    network.compile("sgd", "mse")
+    assert "discriminator_hinge" not in network.fit(IMAGES, IMAGES, verbose=0).history
+
+
+def test_half_precision():
+    network, history = trained(0.1, steps=2, rate=0.01, dtype="mixed_bfloat16")
+    assert np.isfinite(history["loss"]).all() and network.adversary.discriminator.compute_dtype == "bfloat16"
+
+
+def test_what_cannot_be_is_refused():
+    network = model()
+    with pytest.raises(ValueError, match=r"`weight` must be above 0\. Received: weight=0"):
+        network.add_adversary(0.0)
+    network.add_adversary(0.1)
+    with pytest.raises(ValueError, match="Received: a model that has one"):
+        network.add_adversary(0.1)
+    masked = keras_recon.models.ViTReconstructor(
+        (16, 16, 3), num_layers=1, decoder_num_layers=1, mask_ratio=0.5, linear_path=False
+    )
+    with pytest.raises(ValueError, match="Received: a masked model"):
+        masked.add_adversary(0.1)
