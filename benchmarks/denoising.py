@@ -66,6 +66,11 @@ def installed(package: str) -> str | None:
         return None
 
 
+def noise(shape: tuple[int, ...], sigma: float, seed: tuple[int, int]) -> np.ndarray:
+    """NumPy's own numbers, which anyone can make again; `GaussianNoise` has others, which are made sooner."""
+    return np.random.default_rng(seed).standard_normal(shape, "float32") * np.float32(sigma / 255)
+
+
 def of_model(path: Path) -> Callable:
     """A saved model as a method; it is not told sigma."""
     from keras_recon.inference import reconstruct
@@ -96,12 +101,13 @@ def main(argv: list[str] | None = None):
     args = parser.parse_args(argv)
     methods = parser.installed(args.methods, {name: method.needs for name, method in METHODS.items()})
     try:
-        noise, models = GaussianNoise(args.sigma), {str(path): of_model(path) for path in args.model}
+        GaussianNoise(args.sigma)  # refuses what is none
+        models = {str(path): of_model(path) for path in args.model}
         photos = data.folder_photos(args.photos)
     except ValueError as error:
         parser.error(str(error))
     images = [photo.astype("float32") / 255 for photo in photos]
-    pairs = [(noise(clean, np.random.default_rng((args.seed, i))), clean) for i, clean in enumerate(images)]
+    pairs = [(clean + noise(clean.shape, args.sigma, (args.seed, i)), clean) for i, clean in enumerate(images)]
     if args.clip:
         pairs = [(noisy.clip(0, 1), clean) for noisy, clean in pairs]
     rows = {"input": {"psnr of photos": [peak_signal_noise_ratio(c, n, data_range=1) for n, c in pairs]}}
