@@ -121,7 +121,8 @@ def test_degraded_images(tmp_path):
     runs = {"vit": [finished_run(tmp_path / "vit", models.ViTReconstructor(**vit))]}
     noise = degradations.GaussianNoise(25)
     comparison = compare(runs, IMAGES, PHOTOS, BATCHES, BATCHES, noise)
-    noisy = np.stack([noise(image, np.random.default_rng((0, 3, i))) for i, image in enumerate(IMAGES)])
+    generators = [np.random.Generator(np.random.PCG64DXSM((0, 3)).jumped(i)) for i in range(len(IMAGES))]
+    noisy = np.stack([noise(image, generator) for image, generator in zip(IMAGES, generators)])
     assert list(comparison.rows) == ["vit", "pca", "mean", "input"]
     pca = models.LinearReconstructor((16, 16, 3), 4, 5)
     pca.adapt(IMAGES)  # fitted to clean images, applied to the degraded ones
