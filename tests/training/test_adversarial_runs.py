@@ -55,7 +55,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path, monkeypat
 
 def test_the_last_weights_are_kept(tmp_path):
     """By PSNR, those before an adversarial training were the best."""
-    model = trained(tmp_path, epochs=3, learning_rate=0.03, ema_momentum=0.0, adversarial=10.0, loss="0.001*mse")
+    model = trained(tmp_path, epochs=3, learning_rate=0.003, ema_momentum=0.0, adversarial=10.0, loss="0.001*mse")
     with open(tmp_path / "log.csv", newline="") as file:
         psnr = [float(row["val_psnr"]) for row in csv.DictReader(file)]
     assert psnr[-1] < max(psnr)
