@@ -32,7 +32,7 @@ class Photos(Sequence):
         cache_bytes: decoded photos stay in memory up to so many bytes in all; the others are decoded each time.
         on_bad: what `first_good` does about bad photos: "skip" or "error".
         paths: the file of each key, where they are files.
-        channels: with `paths`, that the photos are those files, decoded by `read_photo` with so many channels.
+        file_channels: with `paths`, that the photos are those files, decoded by `read_photo` with so many channels.
         shared_files: files that have all photos, where there is not one for each.
 
     Attributes:
@@ -53,7 +53,7 @@ class Photos(Sequence):
         cache_bytes: int = 2**29,
         on_bad: str = "error",
         paths: dict[str, Path] | None = None,
-        channels: int | None = None,
+        file_channels: int | None = None,
         shared_files: Sequence[str | Path] = (),
     ):
         if on_bad not in POLICIES:
@@ -63,7 +63,7 @@ class Photos(Sequence):
         self.cache_bytes = cache_bytes
         self.on_bad = on_bad
         self.paths = paths or {}
-        self.channels = channels
+        self.file_channels = file_channels
         self.shared_files = shared_files
         self._start()
 
@@ -92,20 +92,21 @@ class Photos(Sequence):
             corner: of it, (top, left), by the (height, width) of the photo.
             decode: as `keras_recon.data.windows.decode_window`.
         """
-        if self.channels is None:
+        if self.file_channels is None:
             return None
         path = self.paths[self.keys[index]]
         if not self._headers[index, 2]:
             self._headers[index] = jpeg_header(path) or NO_WINDOWS
         header = JPEGHeader(*self._headers[index].tolist())
         shape = header[:2]
-        kept = self.store.has_room(self.channels * math.prod(shape))
+        kept = self.store.has_room(self.file_channels * math.prod(shape))
         if header == NO_WINDOWS or kept or any(have < want for have, want in zip(shape, size)):
             return None
         pixels = decode(path, header, corner(shape), size)
         if pixels is None:
             self._headers[index] = NO_WINDOWS
-        return pixels if pixels is None or pixels.shape[2] == self.channels else to_channels(pixels, self.channels)
+        known = pixels is None or pixels.shape[2] == self.file_channels
+        return pixels if known else to_channels(pixels, self.file_channels)
 
     def files(self, key) -> Sequence[str | Path]:
         """The files that a photo is read from; none of one that is no file's."""
@@ -144,7 +145,7 @@ class Photos(Sequence):
         photos = copy(self)
         photos.keys = keys
         photos.read = read or self.read
-        photos.channels = None if read else self.channels
+        photos.file_channels = None if read else self.file_channels
         photos._start()
         return photos
 

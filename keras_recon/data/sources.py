@@ -164,7 +164,7 @@ def _require_folder(folder):
 
 def _file_photos(paths: dict[str, Path], channels: int, on_bad: str) -> Photos:
     return Photos(
-        [*paths], lambda name: read_photo(paths[name], channels), on_bad=on_bad, paths=paths, channels=channels
+        [*paths], lambda name: read_photo(paths[name], channels), on_bad=on_bad, paths=paths, file_channels=channels
     )
 
 

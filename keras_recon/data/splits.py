@@ -195,6 +195,7 @@ def _half(photos, index):
 
     half = photos.with_keys([*keys], read)
     half.paths = {name: photos.paths[key] for name, key in keys.items()}
+    half.files = lambda name: photos.files(keys[name])
     return half
 
 

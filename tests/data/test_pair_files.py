@@ -190,3 +190,13 @@ def test_tables_of_other_columns_are_refused(tmp_path, text):
         save(tmp_path / f"{name}.png", pixels(0))
     with pytest.raises(ValueError, match="must be a CSV file of two columns of paths"):
         table_pairs(tmp_path / "pairs.csv")
+
+
+@pytest.mark.parametrize("cache", [None, "cache"])
+def test_of_one_pair_each_side_has_halves_of_both(tmp_path, cache):
+    save(tmp_path / "input" / "a.bmp", 255 - pixels(0))
+    save(tmp_path / "target" / "a.png", pixels(0))
+    parts = load_photos(tmp_path / "input", target=tmp_path / "target", cache=cache and tmp_path / cache)
+    for photos in parts:
+        degraded, clean = RandomPairs(photos, (16, 16, 3), seed=0).batch(0, 0, 5)
+        assert clean.shape == (5, 16, 16, 3) and are_negatives(degraded, clean)

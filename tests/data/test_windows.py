@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("tensorflow", reason="windows are decoded by TensorFlow")
-from keras_recon.data import Photos, RandomCrops, folder_photos, read_photo
+from keras_recon.data import Photos, RandomCrops, RandomPairs, folder_photos, load_photos, read_photo
 from keras_recon.data.windows import decode_window
 from keras_recon.images.files import BadImage
 from keras_recon.images.jpeg import jpeg_header
@@ -154,10 +154,23 @@ def test_photos_that_find_room_are_kept_and_read_in_full(tmp_path):
     for i in range(4):
         (tmp_path / f"{i}.jpg").write_bytes(by_pillow()(picture(40, 40, i)))
     photos = folder_photos(tmp_path)
-    photos = Photos(photos.keys, photos.read, 2 * 40 * 40 * 3, paths=photos.paths, channels=3)  # room for two
+    photos = Photos(photos.keys, photos.read, 2 * 40 * 40 * 3, paths=photos.paths, file_channels=3)  # room for two
     calls = []
     crops = RandomCrops(photos, (16, 16), seed=0)
     for _ in range(2):
         crops.batch(0, 0, 4, lambda path, *args: calls.append(path) or decode_window(path, *args))
     assert len(calls) == 4 and len(set(calls)) == 2
     assert (photos.store.offsets >= 0).sum() == 2
+
+
+def test_pairs_of_files_are_read_in_full(tmp_path):
+    for folder in ("input", "target"):
+        (tmp_path / folder).mkdir()
+        for i in range(4):
+            (tmp_path / folder / f"{i}.jpg").write_bytes(by_pillow()(picture(40, 50, i + 10 * len(folder))))
+    photos, _ = load_photos(tmp_path / "input", target=tmp_path / "target")
+    kept, unkept = (
+        RandomPairs(each, (16, 16, 3), seed=0).batch(0, 0, 9, decode_window) for each in (photos, photos.unkept())
+    )
+    for a, b in zip(kept, unkept, strict=True):
+        np.testing.assert_array_equal(a, b)
