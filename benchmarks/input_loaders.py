@@ -39,15 +39,14 @@ class Crops:
         return random_crop(self.paths[index], self.crop)
 
 
-def own(source: str, crop: int, cache_bytes: int = 0, degradation: str | None = None, **options):
+def own(source: str, crop: int, decoded: bool = False, degradation: str | None = None, **options):
     from keras_recon import data, degradations
 
     photos, _ = data.load_photos(source, **options)
-    if "cache" not in options:
-        photos.cache_bytes = cache_bytes
-        photos = photos.with_keys(photos.keys)
-    if cache_bytes:
+    if decoded:
         _ = [photos[i] for i in range(len(photos))]
+    elif "cache" not in options:
+        photos = photos.unkept()
     degradation = degradations.get(degradation)
     return iter(data.training_batches(photos, (crop, crop, 3), 32, 10**5, 1, seed=0, degradation=degradation))
 
@@ -114,10 +113,8 @@ TORCH = "torch DataLoader and Pillow"
 LOADERS = {
     "keras_recon": Loader(own_folder),
     f"keras_recon, {NOISE}": Loader(partial(own_folder, degradation=NOISE)),
-    "keras_recon, decoded before": Loader(partial(own_folder, cache_bytes=2**30), small=True),
-    f"keras_recon, decoded before, {NOISE}": Loader(
-        partial(own_folder, cache_bytes=2**30, degradation=NOISE), small=True
-    ),
+    "keras_recon, decoded before": Loader(partial(own_folder, decoded=True), small=True),
+    f"keras_recon, decoded before, {NOISE}": Loader(partial(own_folder, decoded=True, degradation=NOISE), small=True),
     "keras_recon, --cache": Loader(own_cache, small=True),
     **{f"keras_recon, {name}": Loader(own_records, records=name, small=True) for name in RECORDS},
     f"{TORCH}, 0 workers": Loader(partial(torch_loader, num_workers=0), ("torch",)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.settings import RunConfig, flag
 
 from keras_recon import models
-from keras_recon.training.options import option
+from keras_recon.training.options import LOSSES, option
 
 LINEAR_PATH = "linear autoencoder beside the network, fitted by PCA before the training"
 REFINER = "channels of the convolutions on the image at the end, 0 for none (beside a linear path: 32)"
@@ -96,9 +96,7 @@ class RestorationConfig(RunConfig):
     )
     image_size: str = option("96", "height and width of the crops in pixels, as 96 or 96x128")
     batch_size: int = option(16, "images per step")
-    loss: str = option(
-        "charbonnier", "mse, l1, charbonnier, ssim, perceptual:PRESET or a mix such as charbonnier+0.2*ssim"
-    )
+    loss: str = option("charbonnier", LOSSES)
     learning_rate: float = option(1e-3, "peak learning rate of AdamW")
     weight_decay: float = option(0.0, "weight decay of the network's kernels")
     quarter_turns: bool = option(True, "turn the crops by quarters, beside the flips")

@@ -91,9 +91,10 @@ def _write(path, photos, stamps):
             for start in range(0, len(photos), AT_A_TIME):
                 some = range(start, min(start + AT_A_TIME, len(photos)))
                 for i, photo in zip(some, pool.map(lambda i: photos.first_good([i], np.ascontiguousarray), some)):
-                    if photo is None or (photo.dtype, photo.shape[2]) != (
-                        kind := kind or (photo.dtype, photo.shape[2])
-                    ):
+                    if photo is None:
+                        continue
+                    kind = kind or (photo.dtype, photo.shape[2])
+                    if (photo.dtype, photo.shape[2]) != kind:  # it stays a photo that is read each time
                         continue
                     file.write(photo.data)  # a file that is mapped would take the process down where the disk is full
                     offsets[i], sizes[i] = position, photo.shape[:2]

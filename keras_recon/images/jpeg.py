@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from keras_recon.images.claims import MAX_MEGAPIXELS
 from keras_recon.images.files import BadImage, identify, open_file
-from keras_recon.images.reading import BACKWARDS, orientation_of
+from keras_recon.images.reading import BACKWARDS, orientation_of, upright_size
 
 END = b"\xff\xd9"
 STRAY = re.compile(rb"\xff[^\x00\xd0-\xd7]")  # what is no pixels behind the header, nor a mark among them
@@ -57,6 +57,5 @@ def jpeg_header(path: str | Path) -> JPEGHeader | None:
         if not pixels.endswith(END) or STRAY.search(pixels, 0, len(pixels) - len(END)):
             return None
         orientation = orientation_of(image)
-        upright = image.size if orientation in range(5, 9) else image.size[::-1]
-        return JPEGHeader(*upright, orientation if orientation in range(1, 9) else 1)
+        return JPEGHeader(*upright_size(image), orientation if orientation in range(1, 9) else 1)
     return None

@@ -56,7 +56,7 @@ def image_size(source: str | Path | bytes) -> tuple[int, int]:
     What cannot be read raises a BadImage.
     """
     with suppress(BadImage), open_image(source) as image:
-        return image.size if orientation_of(image) in range(5, 9) else image.size[::-1]
+        return upright_size(image)
     return read_image(source).pixels.shape[:2]  # a TIFF that Pillow does not know
 
 
@@ -92,6 +92,11 @@ def orientation_of(image: Image.Image) -> int:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # of any type; good pixels are worth more than broken metadata
         return 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) of an opened image once it is `turned`."""
+    return image.size if orientation_of(image) in range(5, 9) else image.size[::-1]
 
 
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:

@@ -3,6 +3,8 @@ from dataclasses import dataclass, field
 
 from keras_recon.degradations import Degradation
 
+LOSSES = "mse, l1, charbonnier, ssim, perceptual:PRESET or a mix such as charbonnier+0.2*ssim"
+
 
 def option(default, text: str, **kwargs):
     """A field of options with its help text, for a command line."""
@@ -39,7 +41,7 @@ class TrainingOptions:
         None, "what the model learns to undo, such as noise:25, noise:0-50, mask:0.75, blur:1.6+noise:5 or jpeg:10"
     )
     quarter_turns: bool = option(False, "turn the crops by quarters, beside the flips; they must be square")
-    loss: str = option("mse", "mse, l1, charbonnier, ssim, perceptual:PRESET or a mix such as charbonnier+0.2*ssim")
+    loss: str = option("mse", LOSSES)
     adversarial: float = option(
         0.0, "weight of the loss that a discriminator gives, beside --loss, to a model that is trained; 0 for none"
     )

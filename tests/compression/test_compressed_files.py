@@ -19,12 +19,6 @@ pytest.importorskip("constriction", reason="files of a codec need constriction")
 GOLDEN = Path(__file__).parents[1] / "golden" / "codec"
 
 
-@pytest.fixture(scope="module")
-def codec():
-    """Of steps so small at the best quality that no rounding of a latent matters to a pixel."""
-    return tiny_codec(distortion_weights=(0.01, 40.0))
-
-
 def padded(image):
     sides = [(0, -side % 32) for side in image.shape[:2]]
     return np.repeat(np.pad(image, [*sides, (0, 0)], "edge"), 3 // image.shape[2], axis=2)

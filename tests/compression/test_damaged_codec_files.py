@@ -2,16 +2,11 @@
 
 import numpy as np
 import pytest
-from compression.tiny_codecs import levels_apart, photo, repaired, tiny_codec
+from compression.tiny_codecs import levels_apart, photo, repaired
 
 from keras_recon.compression import compress, decompress, files
 
 pytest.importorskip("constriction", reason="files of a codec need constriction")
-
-
-@pytest.fixture(scope="module")
-def codec():
-    return tiny_codec(distortion_weights=(0.01, 40.0))
 
 
 def damaged(data: bytes, rng) -> bytes:
