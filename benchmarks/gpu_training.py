@@ -14,27 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 from arguments import Parser, positive
+from gpu_crops import pair_batches, tiles_of
 from gpu_degradations import halved, jpeg, noise, same
 
-TILE = 192  # at every TILE / 2 pixels, so that each crop of up to TILE / 2 is as likely as another
+TILE = 192
 SCALES = (1.0, 0.7, 0.5)  # of the photos: in smaller ones a crop has more edges and textures
 WARMUP_STEPS = 300
-
-
-def tiles_of(photo: np.ndarray) -> list[np.ndarray]:
-    """Tiles (TILE, TILE, 3) that cover a photo at each scale at which it is as large, about as many at each scale."""
-    from keras_recon.images.resize import resize_bicubic
-
-    tiles = []
-    for scale in SCALES:
-        size = tuple(round(scale * side) for side in photo.shape[:2])
-        if min(size) < TILE:
-            break
-        scaled = photo if scale == 1 else resize_bicubic(photo, size)
-        step = round(scale * TILE / 2)
-        rows, columns = (sorted({*range(0, side - TILE, step), side - TILE}) for side in size)
-        tiles += [scaled[y : y + TILE, x : x + TILE] for y in rows for x in columns]
-    return tiles
 
 
 def restoration(side: int, **kwargs):
@@ -110,7 +95,6 @@ def main(argv: list[str] | None = None):
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several trainings share a GPU
     import jax
-    import jax.numpy as jnp
     import keras
 
     from keras_recon import losses
@@ -125,32 +109,12 @@ def main(argv: list[str] | None = None):
     learning_rate = args.learning_rate or task.learning_rate
     held_out, tiles = [], []
     for i, path in enumerate(sorted(args.photos.rglob("*.jpg"))):
-        (held_out if i % 20 == 10 else tiles).extend(tiles_of(to_channels(read_image(path).pixels, 3)))
+        (held_out if i % 20 == 10 else tiles).extend(tiles_of(to_channels(read_image(path).pixels, 3), TILE, SCALES))
     held_out, tiles = np.stack(held_out[:: max(1, len(held_out) // 256)]), jax.device_put(np.stack(tiles))
     print(f"{args.task}: {len(tiles)} tiles, {len(held_out)} held out, {time.time() - start:.0f} s", flush=True)
 
-    def crop(tile, key):
-        keys = jax.random.split(key, 3)
-        y, x = jax.random.randint(keys[0], (2,), 0, TILE - side + 1)
-        image = jax.lax.dynamic_slice(tile, (y, x, 0), (side, side, 3))
-        flips = jax.random.bernoulli(keys[1], 0.5, (3,))
-        image = jnp.where(flips[0], image[::-1], image)
-        image = jnp.where(flips[1], image[:, ::-1], image)
-        image = jnp.where(flips[2], image.swapaxes(0, 1), image)
-        return image.astype("float32") / 255
-
-    @jax.jit
-    def batch_of(tiles, key):
-        keys = jax.random.split(key, 3)
-        index = jax.random.randint(keys[0], (batch_size,), 0, len(tiles))
-        crops = jax.vmap(crop)(tiles[index], jax.random.split(keys[1], batch_size))
-        return task.pairs_of(keys[2], crops)
-
     def batches(tiles, seed):
-        key = jax.random.key(seed)
-        while True:
-            key, now = jax.random.split(key)
-            yield batch_of(tiles, now)
+        return pair_batches(tiles, side, batch_size, task.pairs_of, seed)
 
     model = task.build()
     if args.warm_start:

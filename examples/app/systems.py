@@ -132,6 +132,9 @@ class PretrainedConfig(RunConfig):
     )
     latent_dim: int = option(48, "latent values per patch")
     feature_layers: str | None = option(None, "depths that are read, 0 before the first block, as 3,6,9,12; quarters")
+    stem_filters: str | None = option(
+        None, "channels per level of a convolutional stem beside the backbone, fine to coarse, as 32,64,128,256; none"
+    )
     decoder: str = option("transformer", "decoder", choices=("linear", "transformer", "conv"))
     decoder_num_layers: int = option(2, "transformer blocks, or residual blocks per level")
     decoder_num_heads: int = option(4, "attention heads of the decoder")
@@ -142,8 +145,9 @@ class PretrainedConfig(RunConfig):
 
     def model_options(self) -> dict:
         options = super().model_options()
-        if self.feature_layers:
-            options["feature_layers"] = _numbers(self, "feature_layers", "3,6,9,12")
+        for name, example in (("feature_layers", "3,6,9,12"), ("stem_filters", "32,64,128,256")):
+            if getattr(self, name):
+                options[name] = _numbers(self, name, example)
         return options
 
     def build_model(self) -> models.PretrainedViTReconstructor:

@@ -156,6 +156,15 @@ def backbone_parts(backbone: keras.Model) -> tuple[list, list]:
     return [embedding, *([encoder.dropout] if hasattr(encoder, "dropout") else [])], encoder.encoder_layers
 
 
+def check_statistics(mean, std, channels: int):
+    """Refuse a mean and a standard deviation that do not have a value for each channel."""
+    if len(mean) != channels or len(std) != channels or min(std) <= 0:
+        raise ValueError(
+            f"`mean` and `std` must have one value for each of {channels} channels, `std` above 0. "
+            f"Received: mean={mean}, std={std}"
+        )
+
+
 def constant_positions(backbone: keras.Model):
     """Make the indices of positions that a layer keeps as a tensor an array: of a tensor, ONNX would make an input."""
     for layer in backbone_parts(backbone)[0]:

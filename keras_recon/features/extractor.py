@@ -8,6 +8,7 @@ from keras_recon.features.backbones import (
     BackboneFeatures,
     adapt_channels,
     backbone_parts,
+    check_statistics,
     constant_positions,
     load_backbone,
     load_mean_std,
@@ -46,12 +47,7 @@ class FeatureExtractor(BackboneFeatures):
         count = len(backbone_parts(backbone)[1])
         if not depths or not all(0 <= depth <= count for depth in depths):
             raise ValueError(f"`depths` must be some of 0 to {count}. Received: depths={depths}")
-        channels = backbone.image_shape[-1]
-        if len(mean) != channels or len(std) != channels or min(std) <= 0:
-            raise ValueError(
-                f"`mean` and `std` must have one value for each of {channels} channels, `std` above 0. "
-                f"Received: mean={mean}, std={std}"
-            )
+        check_statistics(mean, std, backbone.image_shape[-1])
         constant_positions(backbone)
         super().__init__(backbone, depths, **kwargs)
         self.trainable = False

@@ -1,5 +1,7 @@
 """What of a pretrained backbone is trained, and how."""
 
+import math
+
 import keras
 
 from keras_recon.features.backbones import backbone_parts, deserialize_backbone
@@ -88,6 +90,18 @@ def own_variables(layer: keras.layers.Layer) -> list:
     """The variables that are a layer's own, not those of layers in it."""
     inner = {id(v) for inside in layer._flatten_layers(include_self=False) for v in inside.variables}
     return [v for v in layer.variables if id(v) not in inner]
+
+
+def report(strategy: str, parts: dict[str, list[keras.layers.Layer]]) -> str:
+    """A table of a model's parts: their parameters and how many of them are trained."""
+    lines = [f"strategy {strategy}", f"{'part':22}{'parameters':>14}{'trained':>14}"]
+    totals = [0, 0]
+    for name, layers in parts.items():
+        variables = [v for layer in layers for v in layer.weights]
+        counts = [sum(math.prod(v.shape) for v in variables if v.trainable or not only) for only in (False, True)]
+        totals = [total + count for total, count in zip(totals, counts)]
+        lines.append(f"{name:22}{counts[0]:14,}{counts[1]:14,}")
+    return "\n".join([*lines, f"{'total':22}{totals[0]:14,}{totals[1]:14,}"])
 
 
 def variable_depths(backbone: keras.Model, depth: int) -> dict[str, int]:

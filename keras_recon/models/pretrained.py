@@ -9,6 +9,7 @@ from keras_recon.features.backbones import (
     BackboneFeatures,
     adapt_channels,
     backbone_parts,
+    check_statistics,
     constant_positions,
     deserialize_backbone,
     load_backbone,
@@ -17,9 +18,10 @@ from keras_recon.features.backbones import (
     read_depths,
     reshape_backbone,
 )
+from keras_recon.layers import ConvEncoder
 from keras_recon.models import finetuning
 from keras_recon.models.decoders import make_decoder, with_decoder
-from keras_recon.models.reconstructor import Reconstructor
+from keras_recon.models.reconstructor import Reconstructor, centered
 from keras_recon.utils.run import Run
 
 
@@ -29,7 +31,7 @@ class PretrainedViTReconstructor(Reconstructor):
 
         images -+-> (x - mean) / std -> stem -> block 1 -> block 2 -> ... -> block N
                 |                          |        |          |                |
-                |                          norms of the `feature_layers`, concatenated
+                |-> convolutional stem -+- norms of the `feature_layers`, concatenated
                 |                                            head
                 +----------------- linear --------------------+-> latents -+-> decoder -+-> images
                                                                            +-- linear --+
@@ -44,6 +46,8 @@ class PretrainedViTReconstructor(Reconstructor):
         latent_dim: latent values per patch.
         feature_layers: the depths that are read: 0 is what enters the first block, i the output of block i. None for
             the quarters of the depth.
+        stem_filters: channels per level of a convolutional stem beside the backbone, from fine to coarse, 2^levels are
+            the patch size; () for none ("Early Convolutions Help Transformers See Better", Xiao et al., 2021).
         strategy: what of the backbone is trained: `"frozen"`, `"full"`, `"last:N"`, `"gradual:E"`, `"llrd:D"`,
             `"lora:R"`, `"bitfit"` or `"layernorm"`, see `keras_recon.models.finetuning.apply_strategy`. Two need a
             `keras_recon.optimizers.LayerwiseAdamW` in `compile`: `gradual` and `llrd`.
@@ -73,6 +77,7 @@ class PretrainedViTReconstructor(Reconstructor):
         backbone: keras.Model,
         latent_dim: int = 48,
         feature_layers: tuple[int, ...] | None = None,
+        stem_filters: tuple[int, ...] = (),
         strategy: str = "full",
         decoder: str | keras.layers.Layer = "transformer",
         decoder_num_layers: int = 2,
@@ -101,13 +106,17 @@ class PretrainedViTReconstructor(Reconstructor):
             raise ValueError(
                 f"`feature_layers` must be some of the depths 0 to {depth}. Received: feature_layers={feature_layers}"
             )
-        channels = backbone.image_shape[-1]
-        if len(mean) != channels or len(std) != channels or min(std) <= 0:
-            raise ValueError(
-                f"`mean` and `std` must have one value for each of {channels} channels, `std` above 0. "
-                f"Received: mean={mean}, std={std}"
-            )
+        check_statistics(mean, std, backbone.image_shape[-1])
         super().__init__(backbone.image_shape, patch_side(backbone), latent_dim, linear_path, **kwargs)
+        self.stem_filters = tuple(stem_filters)
+        if self.stem_filters:
+            if 2 ** len(self.stem_filters) != self.patch_size:
+                raise ValueError(
+                    "`stem_filters` must have a number for each level, 2^levels being the patch size, "
+                    f"{self.patch_size}. Received: stem_filters={self.stem_filters}"
+                )
+            # Groups: a batch's statistics would be the only ones in the model.
+            self.conv_stem = ConvEncoder(self.stem_filters, 1, "group", dtype=self.dtype_policy, name="conv_stem")
         finetuning.apply_strategy(backbone, strategy, max(feature_layers))
         constant_positions(backbone)
         self.backbone = backbone
@@ -137,7 +146,9 @@ class PretrainedViTReconstructor(Reconstructor):
         hidden_dim = self.backbone.output_shape[-1]
         for norm in self.feature_norms:
             norm.build((None, *self.latent_shape[:2], hidden_dim))
-        self.build_heads(hidden_dim * len(self.feature_norms))
+        if self.stem_filters:
+            self.conv_stem.build((None, *self.image_shape))
+        self.build_heads(hidden_dim * len(self.feature_norms) + sum(self.stem_filters[-1:]))
 
     @classmethod
     def from_preset(
@@ -176,8 +187,10 @@ class PretrainedViTReconstructor(Reconstructor):
             grids = BackboneFeatures(self.backbone, self.feature_layers)(inputs)
         else:
             grids = read_depths(self.backbone, self.feature_layers, inputs)
-        # (batch, rows, columns, depths * hidden_dim)
-        return ops.concatenate([norm(grid) for norm, grid in zip(self.feature_norms, grids)], axis=-1)
+        grids = [norm(grid) for norm, grid in zip(self.feature_norms, grids)]
+        if self.stem_filters:
+            grids.append(self.conv_stem(centered(images), training=training)[-1])
+        return ops.concatenate(grids, axis=-1)  # (batch, rows, columns, depths * hidden_dim + the stem's channels)
 
     def variable_depths(self):
         return finetuning.variable_depths(self.backbone, max(self.feature_layers))
@@ -203,18 +216,11 @@ class PretrainedViTReconstructor(Reconstructor):
         used = max(self.feature_layers)
         parts = {"stem": stem}
         parts |= {f"block {i}" + ("" if i <= used else " (not run)"): [b] for i, b in enumerate(blocks, 1)}
+        parts |= {"convolutional stem": [self.conv_stem]} if self.stem_filters else {}
         parts |= {"feature norms": self.feature_norms, "latent head": [self.latent_head], "decoder": [self.decoder]}
         parts |= {"refiner": [self.refiner]} if self.refiner_filters else {}
-        if self.linear_path:
-            parts["linear path (fitted)"] = [self.linear]
-        lines = [f"strategy {self.strategy}", f"{'part':22}{'parameters':>14}{'trained':>14}"]
-        totals = [0, 0]
-        for name, layers in parts.items():
-            variables = [v for layer in layers for v in layer.weights]
-            counts = [sum(math.prod(v.shape) for v in variables if v.trainable or not only) for only in (False, True)]
-            totals = [total + count for total, count in zip(totals, counts)]
-            lines.append(f"{name:22}{counts[0]:14,}{counts[1]:14,}")
-        return "\n".join([*lines, f"{'total':22}{totals[0]:14,}{totals[1]:14,}"])
+        parts |= {"linear path (fitted)": [self.linear]} if self.linear_path else {}
+        return finetuning.report(self.strategy, parts)
 
     @classmethod
     def from_config(cls, config):
@@ -232,6 +238,7 @@ class PretrainedViTReconstructor(Reconstructor):
             **config,
             "backbone": backbone,
             "feature_layers": self.feature_layers,
+            "stem_filters": self.stem_filters,
             "strategy": self.strategy,
             "decoder": self.decoder_kind or keras.saving.serialize_keras_object(self.decoder),
             "decoder_num_layers": self.decoder_num_layers,

@@ -10,6 +10,7 @@ import gpu_training
 import numpy as np
 import pytest
 from arguments import missing
+from gpu_crops import tiles_of
 from PIL import Image
 from skimage import data
 
@@ -48,14 +49,14 @@ def test_halves_are_those_of_pillow():
 
 def test_tiles_cover_a_photo():
     photo = np.arange(200 * 300, dtype="int32").reshape(200, 300, 1)
-    tiles = gpu_training.tiles_of(photo)
+    tiles = tiles_of(photo, 192)
     assert {tile.shape for tile in tiles} == {(192, 192, 1)} and len(np.unique(tiles)) == photo.size
-    assert gpu_training.tiles_of(photo[:191]) == []
+    assert tiles_of(photo[:191], 192) == []
 
 
 def test_tiles_of_large_photos_are_also_of_smaller_ones():
     photo = np.arange(256, dtype="uint8").repeat(2)[None, :, None].repeat(400, 0)  # a step in two pixels
-    tiles = gpu_training.tiles_of(photo)
+    tiles = tiles_of(photo, 192, gpu_training.SCALES)
     slopes = [np.diff(tile[0, 20:-20, 0].astype("float32")).mean() for tile in tiles]
     assert {round(float(slope), 1) for slope in slopes} == {0.5, 0.7, 1.0}
 

@@ -13,6 +13,7 @@ from keras_recon.models import LinearReconstructor, PretrainedViTReconstructor
     "changes",
     [
         {},
+        {"stem_filters": (4, 8), "feature_layers": (1,)},
         slow({"linear_path": False, "feature_layers": (0, 2), "decoder": "linear", "strategy": "last:1"}),
         slow({"family": "dinov2", "decoder": "conv", "mean": (0.4, 0.5, 0.6), "strategy": "last:2"}),
     ],
@@ -38,6 +39,20 @@ def test_features_are_the_outputs_of_the_chosen_blocks():
     tokens = outputs_of(model.backbone, 2 * images - 1)[:, 1:]
     features = ops.convert_to_numpy(model.features(images, None))
     np.testing.assert_allclose(features, tokens.reshape(2, 4, 4, 8), atol=1e-4)
+
+
+def test_a_stem_sees_pixels_that_the_backbone_does_not():
+    model = tiny(stem_filters=(4, 8), feature_layers=(1,), strategy="frozen")
+    assert model.latent_head.kernel.shape[0] == 8 + 8
+    assert "convolutional stem" in model.trainable_report()
+    images = random_images(2, 16, 16, 3)
+    block, stem = np.split(ops.convert_to_numpy(model.features(images, None)), 2, axis=-1)
+    levels = model.conv_stem(4.0 * images - 2.0)
+    np.testing.assert_allclose(stem, ops.convert_to_numpy(levels[-1]), atol=1e-5)
+    without = tiny(feature_layers=(1,))
+    without.backbone.set_weights(model.backbone.get_weights())
+    np.testing.assert_allclose(block, ops.convert_to_numpy(without.features(images, None)), atol=1e-5)
+    assert all(v.trainable for v in model.conv_stem.weights) and model.conv_stem.trainable_weights
 
 
 def test_after_adapt_it_equals_pca():
@@ -85,6 +100,7 @@ def test_the_report_counts_what_trains():
         ({"mean": (0.5,)}, r"mean=\(0.5,\)"),
         ({"std": (0.5, 0.5, 0.0)}, r"std=\(0.5, 0.5, 0.0\)"),
         ({"latent_dim": 49}, "latent_dim=49"),
+        ({"stem_filters": (4, 8, 16)}, r"the patch size, 4. Received: stem_filters=\(4, 8, 16\)"),
     ],
 )
 def test_wrong_arguments_get_one_sentence(changes, message):
