@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 from app import settings
 from app.evaluated import crops, photos_of, validation_crops
 from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, check_held_out, data_of, steps_within
@@ -55,6 +56,14 @@ class Plan:
                 models[label] = model.for_image_shape(self.image_shape)
         return models
 
+    def check_perceptual(self):
+        """Try the network of --perceptual, which is needed last."""
+        if self.args.perceptual:
+            from keras_recon.evaluation.perceptual import perceptual_scores
+
+            gray = np.full((1, *self.image_shape), 0.5, "float32")
+            perceptual_scores(np.asarray, [(gray, gray)], self.args.perceptual)
+
     def trainings(self, steps_per_epoch: dict[str, int]) -> list[Job]:
         """A run per seed and spec, by the label's steps per epoch; the first seed of every spec comes first."""
         return [
@@ -92,6 +101,7 @@ def parse(argv: list[str] | None) -> tuple[Plan, list[Job]]:
     add("--eval", type=Path, help="folder or CSV file of photos to evaluate on; the validation crops if not given")
     add("--eval-target", type=Path, help="folder of the clean photos of --eval, for runs on pairs")
     add("--stride", type=int, default=128, help="pixels between the crops of --eval (default: %(default)s)")
+    add("--perceptual", metavar="PRESET", help="columns of how rows look to this backbone, as hf://... or folder:1,3,5")
     add("--name", default="comparison", help="name of the results' folders (default: %(default)s)")
     group = parser.add_argument_group("settings of every run", "What is not given is as in the first SPEC's folder.")
     for field in dataclasses.fields(RunConfig):
@@ -139,6 +149,7 @@ def main(argv: list[str] | None = None):
     runs = {spec.label: [spec.folder] if spec.folder else [] for spec in plan.specs if not spec.preset}
     try:
         presets = plan.presets()
+        plan.check_perceptual()
         if args.minutes:
             calibrated = {job.label: job.finish() for job in jobs}
             budget = (args.minutes, shared["epochs"], shared["batch_size"])
@@ -183,6 +194,7 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
             degradation,
             presets,
             evaluated.inputs if paired else None,
+            args.perceptual,
         )
     except ValueError as error:
         fail(error)
@@ -192,6 +204,7 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
         **({"presets": f"{', '.join(presets)}: trained on other photos, see their cards"} if presets else {}),
         "pca": f"fitted to crops of the training photos of {shared['data']}, to at least as many as the linear path of "
         "any run; patches as large as the largest of the models",
+        **({"perceptual distance by": args.perceptual} if args.perceptual else {}),
         "degradation": "as in the pairs" if paired else shared["degradation"] or "none",
         "intervals": f"over {evaluated.unit}, which are drawn with replacement",
         "budget of a training": f"{args.minutes:g} minutes" if args.minutes else "the steps of the rows",

@@ -11,11 +11,12 @@ from keras_recon import metrics
 from keras_recon.degradations import Degradation, degrade
 from keras_recon.evaluation.baselines import fit_pca, mean_patch
 from keras_recon.evaluation.codecs import CODECS
+from keras_recon.evaluation.perceptual import perceptual_scores
 from keras_recon.evaluation.rate import bd_rate
 from keras_recon.evaluation.references import codec_within, degraded_input
 from keras_recon.evaluation.scores import evaluate, means, paired_interval
 from keras_recon.evaluation.systems import System
-from keras_recon.evaluation.verdicts import Curve, Entry, Verdict, verdicts
+from keras_recon.evaluation.verdicts import RANDOM, Curve, Entry, Verdict, verdicts
 from keras_recon.models import Reconstructor
 from keras_recon.saving import load_model
 from keras_recon.utils.run import Run
@@ -66,6 +67,7 @@ def compare(
     degradation: Degradation | None = None,
     models: dict[str, Reconstructor] | None = None,
     inputs: np.ndarray | None = None,
+    perceptual: str | None = None,
 ) -> Comparison:
     """Measure finished runs, other models, PCA, the mean patch, and codecs at as many bytes, on the same images.
 
@@ -83,6 +85,7 @@ def compare(
         models: by label, of the same image shape and number of latent values; without a run, they have no curve, and
             the claims are not about them.
         inputs: of pairs, the degraded images; else `degradation` makes them.
+        perceptual: `PRESET` or `PRESET:1,3,5` of the network that judges how rows look; see `perceptual_scores`.
     """
     degraded = degradation if inputs is None else "what is wrong in the pairs"
     inputs = degrade(images, degradation) if inputs is None else inputs
@@ -114,6 +117,16 @@ def compare(
     }
     # At random: evenly spread over a grid, they could all be the corners of photos.
     chosen = np.sort(np.random.default_rng(0).choice(len(images), min(PICTURES, len(images)), replace=False))
+    rows |= {r.name: r.row for r in references}
+    if perceptual:
+        functions = {**of_label, **{name: [function] for name, function in reconstruct.items() if name not in of_label}}
+        looks = {
+            name: _means([perceptual_scores(function, batches, perceptual) for function in of_seeds])
+            for name, of_seeds in functions.items()
+        }
+        for name, scores in looks.items():
+            rows[name] |= means(scores)
+        entries = [entry._replace(perceptual=looks[entry.label]["perceptual"]) for entry in entries]
     outputs = {name: ops.convert_to_numpy(function(inputs[chosen])) for name, function in reconstruct.items()}
     rates = {
         **{label: [point._asdict() for point in system.rate] for label, system in systems.items() if system.rate},
@@ -122,7 +135,7 @@ def compare(
     for label in systems.keys() & rates.keys():
         rows[label]["bd rate"] = _bd_rates(label, rates)
     return Comparison(
-        rows=rows | {r.name: r.row for r in references},
+        rows=rows,
         seeds={
             label: [_seed(*of_seed) for of_seed in zip(runs[label], curves[label], system.of_seeds)]
             for label, system in trained.items()
@@ -160,9 +173,13 @@ def _entries(trained, runs, curves):
     if len(set(data.values())) > 1:
         return [], [f"{label}: trained on {of_run}." for label, of_run in data.items()]
     return [
-        Entry(label, type(system.model).__name__, system.scores["psnr"], curves[label])
+        Entry(label, _system_of(system.model, runs[label][0]), system.scores["psnr"], curves[label])
         for label, system in trained.items()
     ], []
+
+
+def _system_of(model, run):
+    return RANDOM if run.config.get("load_weights") is False else type(model).__name__
 
 
 def _bd_rates(label, rates):
@@ -180,6 +197,11 @@ def _bd_remarks(rows):
             text = ", ".join(f"{name} {value:+.0%}" for name, value in row["bd rate"].items())
             remarks.append(f"{label}: bytes at equal PSNR (BD-rate), beside {text}.")
     return remarks
+
+
+def _means(of_seeds):
+    """Scores by name, averaged over the seeds."""
+    return {name: np.mean([scores[name] for scores in of_seeds], axis=0) for name in of_seeds[0]}
 
 
 def _over(psnr, reference, interval):

@@ -25,6 +25,8 @@ COLUMNS = {  # of the printed table
     "95% interval": "{95% from:+.2f} {95% to:+.2f}",
     "ssim": "{ssim:.3f}",
     "ms ssim": "{ms_ssim:.3f}",
+    "perceptual": "{perceptual:.3f}",
+    "frechet": "{frechet:.4f}",
     "border ratio": "{border ratio:.2f}",
     "bytes": "{bytes:,}",
     "coded psnr": "{coded psnr:.2f}",
@@ -37,6 +39,8 @@ NOTES = {
     "±": "standard deviation (n - 1) of the mean PSNR over seeds",
     "over pca": "mean difference in PSNR (dB); its 95 % interval is a paired percentile bootstrap, which does not hold "
     "what other seeds would change",
+    "perceptual": "distance of the features of a frozen network, means over images; less is better",
+    "frechet": "Fréchet distance of all images' features by that network, which is no FID; less is better",
     "border ratio": "mean absolute difference of neighbouring pixels across the borders of the model's patches (of 8x8 "
     "in the other rows) over that inside them: about 1 in photos",
     "bytes": "per image, in whole bytes, of what depends on the image: headers count for nobody, nor do tables and "

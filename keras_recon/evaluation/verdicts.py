@@ -1,4 +1,4 @@
-"""The three claims about the three systems, each with a verdict from measured numbers only."""
+"""The claims about the three systems, each with a verdict from measured numbers only."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +9,7 @@ import numpy as np
 from keras_recon.utils.run import Run
 
 AUTOENCODER, PRETRAINED, SCRATCH = "ConvAutoencoder", "PretrainedViTReconstructor", "ViTReconstructor"
+RANDOM = "random weights"  # of the architecture of a pretrained ViT
 
 
 class Curve(NamedTuple):
@@ -28,12 +29,13 @@ class Curve(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A row of a comparison: its label, the name of its model's class, PSNR (images,) and a curve per seed."""
+    """A row of a comparison: label, name of the model's class or `RANDOM`, PSNR (images,) and a curve per seed."""
 
     label: str
     system: str
     psnr: np.ndarray
     curves: list[Curve]
+    perceptual: np.ndarray | None = None  # a distance
 
 
 class Verdict(NamedTuple):
@@ -66,6 +68,9 @@ def verdicts(entries: list[Entry], pca_psnr: np.ndarray, interval: Callable) -> 
             partial(_efficient, pca_psnr),
         ),
         ("The pretrained ViT reconstructs best", (PRETRAINED, AUTOENCODER, SCRATCH), _best),
+        ("The pretrained ViT looks best (perceptual distance)", (PRETRAINED, AUTOENCODER, SCRATCH), _looks_best),
+        ("Pretrained weights reconstruct better than random ones", (PRETRAINED, RANDOM), _best),
+        ("Pretrained weights look better than random ones (perceptual distance)", (PRETRAINED, RANDOM), _looks_best),
         ("The pretrained ViT converges faster than the ViT from scratch", (PRETRAINED, SCRATCH), _converges),
         ("The ViT from scratch takes longer than both others", (SCRATCH, AUTOENCODER, PRETRAINED), _longer),
     ]
@@ -73,6 +78,7 @@ def verdicts(entries: list[Entry], pca_psnr: np.ndarray, interval: Callable) -> 
         Verdict(claim, *decide(*(best[system] for system in systems), interval))
         for claim, systems, decide in claims
         if best.keys() >= {*systems}
+        and (decide is not _looks_best or all(best[system].perceptual is not None for system in systems))
     ]
 
 
@@ -82,10 +88,18 @@ def _efficient(pca_psnr, auto, vit, interval):
     return _all([above, _less(seconds[0], seconds[1])]), f"{auto.label} {text} over PCA; {times}"
 
 
-def _best(pretrained, auto, vit, interval):
-    parts = [_difference(pretrained.psnr, other.psnr, interval) for other in (auto, vit)]
-    texts = [f"{text} over {other.label}" for (_, text), other in zip(parts, (auto, vit))]
+def _best(pretrained, *others_and_interval):
+    *others, interval = others_and_interval
+    parts = [_difference(pretrained.psnr, other.psnr, interval) for other in others]
+    texts = [f"{text} over {other.label}" for (_, text), other in zip(parts, others)]
     return _all([above for above, _ in parts]), f"{pretrained.label} {', '.join(texts)}"
+
+
+def _looks_best(pretrained, *others_and_interval):
+    *others, interval = others_and_interval
+    parts = [_difference(other.perceptual, pretrained.perceptual, interval, "+.4f", "") for other in others]
+    texts = [f"{text} nearer than {other.label}" for (_, text), other in zip(parts, others)]
+    return _all([less for less, _ in parts]), f"{pretrained.label} {', '.join(texts)}"
 
 
 def _converges(pretrained, vit, _):
@@ -106,14 +120,14 @@ def _all(parts):
     return "supported" if all(parts) else "not decided"
 
 
-def _difference(psnr, reference, interval):
-    """Whether `psnr` is above `reference` (None where the interval contains 0), and the figures."""
-    limits = interval(psnr, reference)
-    text = f"{np.mean(psnr - reference):+.2f} dB"
+def _difference(scores, reference, interval, form="+.2f", unit=" dB"):
+    """Whether `scores` are above `reference` (None where the interval contains 0), and the figures."""
+    limits = interval(scores, reference)
+    text = f"{np.mean(scores - reference):{form}}{unit}"
     if limits is None:
         return None, text
     low, high = limits
-    return (True if low > 0 else False if high < 0 else None), f"{text} [{low:+.2f}, {high:+.2f}]"
+    return (True if low > 0 else False if high < 0 else None), f"{text} [{low:{form}}, {high:{form}}]"
 
 
 def _reached(entries):

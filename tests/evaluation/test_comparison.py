@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from contracts import random_images
 from models.test_vit import TINY
+from models.tiny_backbones import tiny_backbone
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -13,7 +14,8 @@ from keras_recon import degradations, models
 from keras_recon.evaluation.codecs import CODECS
 from keras_recon.evaluation.comparison import _bd_rates, _bd_remarks, compare
 from keras_recon.evaluation.report import summary, write_comparison
-from keras_recon.evaluation.verdicts import Curve
+from keras_recon.evaluation.verdicts import RANDOM, Curve
+from keras_recon.features import perceptual_distance
 from keras_recon.utils.run import Run
 
 IMAGES = random_images(24, 16, 16, 3)
@@ -99,6 +101,29 @@ def test_bytes_at_equal_psnr():
     assert found == {"pca": pytest.approx(-0.5)} and _bd_rates("pca", rates) == {}
     rows = {"vit": {"bd rate": {**found, "jpeg": 0.123}}, "pca": {"bd rate": {}}, "mean": {}}
     assert _bd_remarks(rows) == ["vit: bytes at equal PSNR (BD-rate), beside pca -50%, jpeg +12%."]
+
+
+def test_how_rows_look_to_a_backbone(tmp_path):
+    preset = str(tmp_path / "tiny")
+    with pytest.warns(UserWarning, match="no mean and std"):
+        tiny_backbone().save_to_preset(preset)
+        run = finished_run(tmp_path / "vit", models.ViTReconstructor(**{**TINY, "image_shape": (16, 16, 3)}))
+        comparison = compare({"vit": [run]}, IMAGES, PHOTOS, BATCHES, BATCHES, perceptual=f"{preset}:1,2")
+        outputs = keras.saving.load_model(run.model).predict(IMAGES, verbose=0)
+        expected = perceptual_distance(IMAGES, outputs, preset, (1, 2))
+    rows = comparison.rows
+    assert rows["vit"]["perceptual"] == pytest.approx(np.mean(keras.ops.convert_to_numpy(expected)), rel=1e-3)
+    assert all(rows[name]["perceptual"] > 0 and rows[name]["frechet"] > 0 for name in ("vit", "pca"))
+    (entry,) = comparison.entries
+    assert entry.perceptual.shape == (24,) and "perceptual" in summary(comparison, "24 crops")
+
+
+def test_random_weights_are_no_pretrained_vit(tmp_path):
+    run = finished_run(tmp_path / "a", models.ViTReconstructor(**{**TINY, "image_shape": (16, 16, 3)}))
+    config = {**run.config, "load_weights": False}
+    (run.folder / "config.json").write_text(json.dumps(config))
+    (entry,) = compare({"a": [Run(run.folder)]}, IMAGES, PHOTOS, BATCHES, BATCHES).entries
+    assert entry.system == RANDOM
 
 
 def test_runs_of_different_data_have_rows_and_remarks_but_no_verdicts(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_recon.evaluation.verdicts import AUTOENCODER, PRETRAINED, SCRATCH, Curve, Entry, verdicts
+from keras_recon.evaluation.verdicts import AUTOENCODER, PRETRAINED, RANDOM, SCRATCH, Curve, Entry, verdicts
 
 PCA = np.full(4, 30.0)
 
@@ -43,6 +43,19 @@ def test_the_autoencoder_as_a_baseline(psnr, seconds, expected):
 def test_the_best_reconstruction(auto, vit, expected):
     rows = entry(PRETRAINED, 32.0, 1), entry(AUTOENCODER, auto, 1), entry(SCRATCH, vit, 1)
     assert judged(*rows)[1] == expected
+
+
+@pytest.mark.parametrize(
+    "distance, expected", [(1.0, "supported"), (2.8, "not decided"), (4.0, "refuted")]
+)  # of the pretrained ViT; the others have 3
+def test_what_looks_best_is_judged_apart(distance, expected):
+    rows = entry(PRETRAINED, 29.0, 1), entry(AUTOENCODER, 31, 1), entry(SCRATCH, 31, 1), entry(RANDOM, 31, 1)
+    rows = [row._replace(perceptual=np.full(4, 3.0)) for row in rows]
+    rows[0] = rows[0]._replace(perceptual=np.full(4, distance))
+    found = verdicts(rows, PCA, interval)
+    assert [v.verdict for v in found[1:5]] == ["refuted", expected, "refuted", expected]
+    assert "[" in found[2].figures and "dB" not in found[2].figures
+    assert len(verdicts([row._replace(perceptual=None) for row in rows], PCA, interval)) == len(found) - 2
 
 
 @pytest.mark.parametrize(
