@@ -2,6 +2,7 @@ import keras
 
 from keras_recon import losses, metrics
 from keras_recon.models import Reconstructor
+from keras_recon.models.xla import faster_by_xla
 from keras_recon.optimizers import LayerwiseAdamW
 from keras_recon.training.options import TrainingOptions
 
@@ -47,11 +48,6 @@ def compile_model(model: Reconstructor, options: TrainingOptions, replicas: int 
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True  # or each device normalises by its own images
-    elif (
-        keras.backend.backend() == "tensorflow"
-        and options.total_steps >= XLA_MIN_STEPS
-        and model.compute_dtype == "float32"  # a CPU's bfloat16 products, and its convolutions, are faster without
-        and not model.fully_convolutional
-    ):
+    elif options.total_steps >= XLA_MIN_STEPS and faster_by_xla(model):
         jit_compile = True
     model.compile(optimizer, losses.from_string(options.loss), metrics=scores, jit_compile=jit_compile)

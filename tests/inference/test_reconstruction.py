@@ -1,3 +1,6 @@
+import sys
+
+import keras
 import numpy as np
 import pytest
 import skimage.data
@@ -7,6 +10,8 @@ from models.test_vit import TINY as TINY_VIT
 from keras_recon.images.pixels import to_float
 from keras_recon.inference.reconstruct import reconstruct, tile_overlaps
 from keras_recon.models import ConvAutoencoder, LinearReconstructor, RestorationUNet, ViTReconstructor
+
+module = sys.modules["keras_recon.inference.reconstruct"]  # the package has the function under this name
 
 
 def identity(image_shape=(16, 12, 3)):
@@ -120,6 +125,23 @@ def test_batches_have_one_size_and_progress_counts_tiles():
     sizes.clear()
     reconstruct(model, random_images(1, 20, 20, 3)[0], 4)
     assert sizes == [4]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles all, PyTorch nothing")
+def test_many_tiles_of_a_transformer_are_compiled_by_xla_to_the_same_pixels(monkeypatch):
+    model, photo, rng = ViTReconstructor(**TINY_VIT), random_images(1, 40, 40, 3)[0], np.random.default_rng(0)
+    for weight in model.trainable_variables:  # the last layers are zero at first
+        weight.assign(weight + rng.normal(0, 0.1, weight.shape))
+    expected = reconstruct(model, photo)
+    monkeypatch.setattr(module, "XLA_MIN_TILES", 9)
+    monkeypatch.setattr(model, "predict_on_batch", lambda images: pytest.fail("not compiled by XLA"))
+    np.testing.assert_allclose(reconstruct(model, photo), expected, atol=1e-5)
+    model.enable_lora(2)  # of which what was compiled does not know
+    for update in model.trainable_variables:
+        update.assign(rng.normal(0, 0.3, update.shape))
+    changed = reconstruct(model, photo)
+    assert np.abs(changed - expected).max() > 1e-2
+    np.testing.assert_allclose(changed, reconstruct(model.merged(), photo), atol=1e-5)
 
 
 def test_a_masked_model_is_refused_as_tiles_would_show_each_other_what_they_hide():
