@@ -82,13 +82,13 @@ class LinearAutoencoder(keras.layers.Layer):
 def principal_components(patches: np.ndarray, latent_dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (values,), leading components (latent_dim, values) and standard deviations (latent_dim,) of (n, values).
 
-    An exact SVD in float64. A component without variance (constant images) gets the deviation 1.
+    In float64, by the covariances. A component without variance (constant images) gets the deviation 1.
     """
     _check_count(patches, latent_dim)
-    patches = np.asarray(patches, "float64")
-    mean = patches.mean(axis=0)
-    _, singular_values, components = np.linalg.svd(patches - mean, full_matrices=False)
-    return mean, components[:latent_dim], _deviations(singular_values[:latent_dim] / np.sqrt(len(patches)))
+    mean = patches.mean(axis=0, dtype="float64")
+    centered = patches - mean
+    # An SVD of the patches themselves took ten times as long, for components equal to 1e-13.
+    return mean, *_leading(centered.T @ centered / len(patches), latent_dim)
 
 
 def reduced_rank_regression(patches: np.ndarray, clean: np.ndarray, latent_dim: int) -> tuple[np.ndarray, ...]:
@@ -104,10 +104,8 @@ def reduced_rank_regression(patches: np.ndarray, clean: np.ndarray, latent_dim: 
     # The pseudo-inverse leaves out what a degradation has removed, such as the colours of gray patches.
     covariance = patches.T @ clean / len(patches)
     regression = np.linalg.pinv(patches.T @ patches / len(patches), rcond=1e-9, hermitian=True) @ covariance
-    variances, vectors = np.linalg.eigh(covariance.T @ regression)  # of what the regression predicts, ascending
-    components = vectors[:, ::-1][:, :latent_dim].T
-    deviations = np.sqrt(np.maximum(variances[::-1][:latent_dim], 0.0))
-    return mean, regression @ components.T, components, _deviations(deviations)
+    components, deviations = _leading(covariance.T @ regression, latent_dim)  # of what the regression predicts
+    return mean, regression @ components.T, components, deviations
 
 
 def _check_count(patches, latent_dim):
@@ -115,6 +113,8 @@ def _check_count(patches, latent_dim):
         raise ValueError(f"PCA needs at least `latent_dim`={latent_dim} patches. Received: {len(patches)} patches")
 
 
-def _deviations(deviations):
-    """1 for a component without variance, so that whitening never divides by zero."""
-    return np.where(deviations > 1e-6, deviations, 1.0)
+def _leading(covariance, latent_dim):
+    """The components of the largest variances, orthonormal, and their deviations, 1 where there is no variance."""
+    variances, vectors = np.linalg.eigh(covariance)  # ascending
+    deviations = np.sqrt(np.maximum(variances[::-1][:latent_dim], 0.0))
+    return vectors[:, ::-1][:, :latent_dim].T, np.where(deviations > 1e-6, deviations, 1.0)
