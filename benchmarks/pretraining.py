@@ -84,17 +84,13 @@ def pixels_of(folder: str) -> list[np.ndarray]:
 
 def grid(photos: list[np.ndarray], stride: int) -> np.ndarray:
     """Crops of SIDE pixels in [0, 1], at every `stride` pixels."""
-    return (
-        np.stack(
-            [
-                photo[y : y + SIDE, x : x + SIDE]
-                for photo in photos
-                for y in range(0, photo.shape[0] - SIDE + 1, stride)
-                for x in range(0, photo.shape[1] - SIDE + 1, stride)
-            ]
-        )
-        / np.float32(255)
-    ).astype("float32")
+    crops = [
+        photo[y : y + SIDE, x : x + SIDE]
+        for photo in photos
+        for y in range(0, photo.shape[0] - SIDE + 1, stride)
+        for x in range(0, photo.shape[1] - SIDE + 1, stride)
+    ]
+    return np.stack(crops) / np.float32(255)
 
 
 def main(argv: list[str] | None = None):

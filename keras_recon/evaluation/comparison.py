@@ -14,7 +14,7 @@ from keras_recon.evaluation.codecs import CODECS
 from keras_recon.evaluation.perceptual import perceptual_scores
 from keras_recon.evaluation.rate import bd_rate
 from keras_recon.evaluation.references import codec_within, degraded_input
-from keras_recon.evaluation.scores import evaluate, means, paired_interval
+from keras_recon.evaluation.scores import evaluate, means, over_seeds, paired_interval
 from keras_recon.evaluation.systems import System
 from keras_recon.evaluation.verdicts import RANDOM, Curve, Entry, Verdict, verdicts
 from keras_recon.models import Reconstructor
@@ -121,7 +121,7 @@ def compare(
     if perceptual:
         functions = {**of_label, **{name: [function] for name, function in reconstruct.items() if name not in of_label}}
         looks = {
-            name: _means([perceptual_scores(function, batches, perceptual) for function in of_seeds])
+            name: over_seeds([perceptual_scores(function, batches, perceptual) for function in of_seeds])
             for name, of_seeds in functions.items()
         }
         for name, scores in looks.items():
@@ -197,11 +197,6 @@ def _bd_remarks(rows):
             text = ", ".join(f"{name} {value:+.0%}" for name, value in row["bd rate"].items())
             remarks.append(f"{label}: bytes at equal PSNR (BD-rate), beside {text}.")
     return remarks
-
-
-def _means(of_seeds):
-    """Scores by name, averaged over the seeds."""
-    return {name: np.mean([scores[name] for scores in of_seeds], axis=0) for name in of_seeds[0]}
 
 
 def _over(psnr, reference, interval):

@@ -38,6 +38,11 @@ def means(scores: dict[str, np.ndarray]) -> dict[str, float]:
     return {**result, **({"border ratio": across / inside} if across and inside else {})}
 
 
+def over_seeds(of_seeds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Scores by name, of equal shapes, averaged over the seeds."""
+    return {name: np.mean([scores[name] for scores in of_seeds], axis=0) for name in of_seeds[0]}
+
+
 def hidden_psnr(psnr: float, mask: np.ndarray) -> float:
     """PSNR in dB on the pixels where `mask` is True, of images that are right elsewhere and have `psnr` as a whole."""
     return psnr + 10 * float(np.log10(mask.mean()))

@@ -1,7 +1,7 @@
 import numpy as np
 
 from keras_recon.evaluation.rate import RatePoint, coarsest, rate_curve
-from keras_recon.evaluation.scores import image_scores, means
+from keras_recon.evaluation.scores import image_scores, means, over_seeds
 from keras_recon.models import Reconstructor
 
 
@@ -24,7 +24,7 @@ class System:
     def __init__(self, models: list[Reconstructor], batches: list, fitting: list[np.ndarray]):
         self.model = models[0]
         self.of_seeds = [image_scores(model, batches, model.patch_size) for model in models]
-        self.scores = {name: np.mean([scores[name] for scores in self.of_seeds], axis=0) for name in self.of_seeds[0]}
+        self.scores = over_seeds(self.of_seeds)
         self.rate, self.coded = [], None
         if self.model.decodes_latents:
             curves = [rate_curve(model, batches, fitting) for model in models]
