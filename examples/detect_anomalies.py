@@ -2,7 +2,7 @@
 
 FOLDER is laid out as the data sets of MVTec AD: train/good, test/good, test/<kind> and ground_truth/<kind>.
 
-Detectors take seconds to minutes: --methods nearest --preset hf://google/vit-base-patch16-224. Beside them, or alone,
+Detectors take seconds to minutes: --methods ensemble --preset hf://google/vit-base-patch16-224. Beside them, or alone,
 finished runs, trained on train/ first: python examples/train_autoencoder.py --data FOLDER/train --channels 1
 """
 
@@ -16,7 +16,7 @@ from app.parser import Parser, fail, printable
 from app.quiet import quiet_start
 
 RESULTS, PICTURE = "anomalies.json", "anomalies.png"
-METHODS = ("pca", "nearest", "gaussian", "decoder")
+METHODS = ("ensemble", "nearest", "pca", "gaussian", "decoder")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -26,7 +26,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--models", type=Path, nargs="+", default=[], metavar="RUN", help="folders of finished runs")
     add("--methods", nargs="+", default=[], choices=METHODS, help="detectors on features of --preset")
     add("--preset", help="keras-hub backbone of the detectors: a name, hf://owner/name or a folder")
-    add("--side", type=int, default=320, help="pixels of a photo's short side for detectors (default: 320)")
+    add("--side", type=int, default=384, help="pixels of a photo's short side for detectors (default: 384)")
     add("--false-alarms", type=float, default=0.05, help="share of good photos above the threshold (default: 0.05)")
     add("--held-out", type=Path, help="good photos for the threshold (default: the last fifth of train/good)")
     add("--cache", type=Path, help="folder that keeps features, for another try")

@@ -3,7 +3,8 @@
 from keras_recon.anomaly.dataset import GOOD, LabeledImage, load_images
 from keras_recon.anomaly.decoder import FeatureDecoder
 from keras_recon.anomaly.detector import METHODS, AnomalyDetector, Detection
-from keras_recon.anomaly.gaussian import PositionGaussian
+from keras_recon.anomaly.ensemble import Ensemble
+from keras_recon.anomaly.gaussian import PatchGaussian, PositionGaussian
 from keras_recon.anomaly.nearest import NearestPatch
 from keras_recon.anomaly.pca import PCAResidual
 from keras_recon.anomaly.pictures import save_heat_maps
@@ -15,10 +16,12 @@ __all__ = [
     "METHODS",
     "AnomalyDetector",
     "Detection",
+    "Ensemble",
     "FeatureDecoder",
     "LabeledImage",
     "NearestPatch",
     "PCAResidual",
+    "PatchGaussian",
     "PositionGaussian",
     "aupro",
     "auroc",

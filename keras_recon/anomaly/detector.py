@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_recon.anomaly.decoder import FeatureDecoder
+from keras_recon.anomaly.ensemble import Ensemble
 from keras_recon.anomaly.gaussian import PositionGaussian
 from keras_recon.anomaly.nearest import NearestPatch
 from keras_recon.anomaly.pca import PCAResidual
@@ -20,7 +21,13 @@ from keras_recon.images.tiles import Axis, blend
 from keras_recon.models.checked import check_range
 from keras_recon.models.safely_saved import SafelySaved
 
-METHODS = {"pca": PCAResidual, "nearest": NearestPatch, "gaussian": PositionGaussian, "decoder": FeatureDecoder}
+METHODS = {
+    "ensemble": Ensemble,
+    "nearest": NearestPatch,
+    "pca": PCAResidual,
+    "gaussian": PositionGaussian,
+    "decoder": FeatureDecoder,
+}
 
 
 class Detection(NamedTuple):
@@ -47,6 +54,9 @@ class AnomalyDetector(SafelySaved):
 
         photo -> tiles -> FeatureExtractor -> method -> distances of patches / threshold -> map -> its maximum
 
+    Maps are the mean of two: the second is that of the tile moved by half a patch down and to the right, as a small
+    defect at the corner of four patches is hard to see in each.
+
     `adapt` fits it to good photos; only `decoder` is trained. As a Keras model it maps tiles, float (batch,
     *image_shape) in [0, 1], to a dictionary of `map` (batch, height, width) and `score` (batch,); `predict` and
     `evaluate` take photos of any size, whose aspect ratio is kept, see `keras_recon.features.photo_tiles`.
@@ -54,8 +64,9 @@ class AnomalyDetector(SafelySaved):
     Args:
         preset: name of a keras-hub preset, `hf://owner/name`, a local folder in Keras or Hugging Face layout, or a
             `keras_recon.features.FeatureExtractor` for square images.
-        method: `"pca"`, `"nearest"`, `"gaussian"`, `"decoder"`, or a layer with `adapt(features)` from features (batch,
-            rows, columns, features) to distances (batch, rows, columns), such as `NearestPatch(20_000)`.
+        method: `"ensemble"` of `"nearest"` and a Gaussian of all patches, `"nearest"`, `"pca"`, `"gaussian"` (of each
+            position), `"decoder"`, or a layer with `adapt(features)` from features (batch, rows, columns, features) to
+            distances (batch, rows, columns), such as `NearestPatch(20_000)`.
         side: in pixels, of tiles and of the short side to which photos are resized.
         depths: blocks of the preset's backbone, see `FeatureExtractor.from_preset`.
         channels: of photos.
@@ -79,8 +90,8 @@ class AnomalyDetector(SafelySaved):
     def __init__(
         self,
         preset: str | FeatureExtractor,
-        method: str | keras.layers.Layer = "nearest",
-        side: int = 320,
+        method: str | keras.layers.Layer = "ensemble",
+        side: int = 384,
         depths: tuple[int, ...] | None = None,
         channels: int = 3,
         **kwargs,
@@ -136,35 +147,28 @@ class AnomalyDetector(SafelySaved):
         else:
             others = self._photos(held_out, on_bad)
         features = photo_features(self.extractor, [*good, *others], cache)
-        count = sum(self._tile_count(photo) for photo in good)
+        count = sum(math.prod(axis.count for axis in tile_axes(photo.shape, self.image_shape[0])) for photo in good)
         self.method.adapt(features[:count])
         self.threshold_weight.assign(1.0)
-        scores = np.sort(self._scores(features[count:], others))
+        scores = np.sort([self._detect(photo).score for photo in others])
         # So that a further good photo is above it with the probability that was asked for, at most.
         rank = math.ceil((1 - false_alarms) * (len(scores) + 1))
         self.threshold_weight.assign(max(scores[min(rank, len(scores)) - 1], 1e-6))
         if is_share:
             self.method.adapt(features)
 
-    def _tile_count(self, photo: np.ndarray) -> int:
-        return math.prod(axis.count for axis in tile_axes(photo.shape, self.image_shape[0]))
-
-    def _scores(self, features: np.ndarray, photos: Sequence[np.ndarray]) -> list[float]:
-        """The scores of photos, of the features of the tiles of all, one photo after the other."""
-        found, start = [], 0
-        for photo in photos:
-            stop = start + self._tile_count(photo)
-            maps = ops.convert_to_numpy(self._maps(ops.convert_to_tensor(features[start:stop].astype("float32"))))
-            found.append(_whole(maps, tile_axes(photo.shape, self.image_shape[0])).max())
-            start = stop
-        return found
-
-    def _maps(self, features):
-        distances = self.method(features) / self.threshold_weight  # (batch, rows, columns)
-        return ops.image.resize(distances[..., None], self.image_shape[:2], data_format="channels_last")[..., 0]
+    def _maps(self, images):
+        distances = self.method(self.extractor(images)) / self.threshold_weight  # (batch, rows, columns)
+        return ops.image.resize(distances[..., None], self.image_shape[:2], data_format="channels_last")
 
     def call(self, images):
-        maps = self._maps(self.extractor(images))
+        half = self.image_shape[0] // self.extractor.feature_shape[0] // 2
+        maps = self._maps(images)
+        if half:
+            moved = ops.pad(images, ((0, 0), (0, half), (0, half), (0, 0)), "reflect")[:, half:, half:]
+            moved = ops.pad(self._maps(moved), ((0, 0), (half, 0), (half, 0), (0, 0)), "symmetric")
+            maps = (maps + moved[:, :-half, :-half]) / 2
+        maps = maps[..., 0]
         return {"map": maps, "score": ops.max(maps, axis=(1, 2))}
 
     def predict(self, photos):

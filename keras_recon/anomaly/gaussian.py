@@ -2,6 +2,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_recon.anomaly.sampling import sample_patches
 
 @keras.saving.register_keras_serializable("keras_recon")
 class PositionGaussian(keras.layers.Layer):
@@ -48,11 +49,8 @@ class PositionGaussian(keras.layers.Layer):
         mean = features.mean(axis=0)
         centred = (features - mean).transpose(1, 2, 3, 0)  # (rows, columns, chosen, tiles)
         covariance = centred @ centred.swapaxes(-1, -2) / (len(features) - 1)
-        # PaDiM adds 0.01 to features of another scale.
-        variance = covariance.trace(axis1=-2, axis2=-1)[..., None, None] / covariance.shape[-1]
-        values, vectors = np.linalg.eigh(covariance + 0.01 * variance * np.eye(covariance.shape[-1], dtype="float32"))
         self.mean.assign(mean)
-        self.whitening.assign(vectors / np.sqrt(values.clip(1e-9))[..., None, :])
+        self.whitening.assign(_whitening(covariance))
 
     def call(self, features):
         centred = ops.take(features, self.chosen, axis=-1) - self.mean  # (batch, rows, columns, chosen)
@@ -61,3 +59,50 @@ class PositionGaussian(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "features": self.features, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("keras_recon")
+class PatchGaussian(keras.layers.Layer):
+    """The Mahalanobis distance of a patch's features from those of all good patches, wherever they are.
+
+    It suits surfaces: what looks the same everywhere, in photos that show no more of one place than of another.
+
+    Input: features (batch, rows, columns, features). Output: distances (batch, rows, columns).
+
+    Example:
+
+    >>> features = np.random.rand(20, 4, 4, 8)
+    >>> method = keras_recon.anomaly.PatchGaussian()
+    >>> method.adapt(features)
+    >>> method(features).shape
+    (20, 4, 4)
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.trainable = False
+
+    def build(self, input_shape):
+        size = input_shape[-1]
+        self.mean = self.add_weight(shape=(size,), initializer="zeros", trainable=False, name="mean")
+        self.whitening = self.add_weight(shape=(size, size), initializer="zeros", trainable=False, name="whitening")
+
+    def adapt(self, features: np.ndarray):
+        """Fit the Gaussian to features (tiles, rows, columns, features) of good photos, at least two patches."""
+        if not self.built:
+            self.build(features.shape)
+        patches = sample_patches(features, 100_000)
+        self.mean.assign(patches.mean(axis=0))
+        self.whitening.assign(_whitening(np.cov(patches, rowvar=False)))
+
+    def call(self, features):
+        return ops.sqrt(ops.sum(ops.square(ops.matmul(features - self.mean, self.whitening)), axis=-1))
+
+
+def _whitening(covariance: np.ndarray) -> np.ndarray:
+    """What makes features (..., features) of this covariance (..., features, features) independent, of variance 1."""
+    size = covariance.shape[-1]
+    # PaDiM adds 0.01 to features of another scale.
+    variance = covariance.trace(axis1=-2, axis2=-1)[..., None, None] / size
+    values, vectors = np.linalg.eigh(covariance + 0.01 * variance * np.eye(size, dtype=covariance.dtype))
+    return vectors / np.sqrt(values.clip(1e-9))[..., None, :]
