@@ -16,7 +16,7 @@ from app.parser import Parser, fail, printable
 from app.quiet import quiet_start
 
 RESULTS, PICTURE = "anomalies.json", "anomalies.png"
-METHODS = ("ensemble", "nearest", "pca", "gaussian", "decoder")
+METHODS = ("ensemble", "classifier", "nearest", "pca", "gaussian", "decoder")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """Defects: what a model of good photos does not know, in its features or in what it reconstructs."""
 
+from keras_recon.anomaly.classifier import DefectClassifier
 from keras_recon.anomaly.dataset import GOOD, LabeledImage, load_images
 from keras_recon.anomaly.decoder import FeatureDecoder
 from keras_recon.anomaly.detector import METHODS, AnomalyDetector, Detection
@@ -10,11 +11,13 @@ from keras_recon.anomaly.pca import PCAResidual
 from keras_recon.anomaly.pictures import save_heat_maps
 from keras_recon.anomaly.reconstruction import error_map, image_score
 from keras_recon.anomaly.scores import aupro, auroc, intervals, scores, scores_by_kind
+from keras_recon.anomaly.synthetic import synthetic_defect
 
 __all__ = [
     "GOOD",
     "METHODS",
     "AnomalyDetector",
+    "DefectClassifier",
     "Detection",
     "Ensemble",
     "FeatureDecoder",
@@ -32,4 +35,5 @@ __all__ = [
     "save_heat_maps",
     "scores",
     "scores_by_kind",
+    "synthetic_defect",
 ]

@@ -7,11 +7,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_recon.anomaly.classifier import DefectClassifier
 from keras_recon.anomaly.decoder import FeatureDecoder
 from keras_recon.anomaly.ensemble import Ensemble
 from keras_recon.anomaly.gaussian import PositionGaussian
 from keras_recon.anomaly.nearest import NearestPatch
 from keras_recon.anomaly.pca import PCAResidual
+from keras_recon.anomaly.synthetic import damaged_photos
 from keras_recon.data.photos import Photos, read_photo
 from keras_recon.data.sources import folder_photos
 from keras_recon.features import FeatureExtractor, photo_features, photo_tiles
@@ -23,6 +25,7 @@ from keras_recon.models.safely_saved import SafelySaved
 
 METHODS = {
     "ensemble": Ensemble,
+    "classifier": DefectClassifier,
     "nearest": NearestPatch,
     "pca": PCAResidual,
     "gaussian": PositionGaussian,
@@ -57,16 +60,17 @@ class AnomalyDetector(SafelySaved):
     Maps are the mean of two: the second is that of the tile moved by half a patch down and to the right, as a small
     defect at the corner of four patches is hard to see in each.
 
-    `adapt` fits it to good photos; only `decoder` is trained. As a Keras model it maps tiles, float (batch,
-    *image_shape) in [0, 1], to a dictionary of `map` (batch, height, width) and `score` (batch,); `predict` and
+    `adapt` fits it to good photos; `decoder` and `classifier` are trained. As a Keras model it maps tiles, float
+    (batch, *image_shape) in [0, 1], to a dictionary of `map` (batch, height, width) and `score` (batch,); `predict` and
     `evaluate` take photos of any size, whose aspect ratio is kept, see `keras_recon.features.photo_tiles`.
 
     Args:
         preset: name of a keras-hub preset, `hf://owner/name`, a local folder in Keras or Hugging Face layout, or a
             `keras_recon.features.FeatureExtractor` for square images.
-        method: `"ensemble"` of `"nearest"` and a Gaussian of all patches, `"nearest"`, `"pca"`, `"gaussian"` (of each
-            position), `"decoder"`, or a layer with `adapt(features)` from features (batch, rows, columns, features) to
-            distances (batch, rows, columns), such as `NearestPatch(20_000)`.
+        method: `"classifier"`, which learns from defects that are drawn into the good photos, `"nearest"`, `"pca"`,
+            `"gaussian"` (of each position), `"decoder"`, `"ensemble"` of the first two and a Gaussian of all patches,
+            or a layer with `adapt(features)` from features (batch, rows, columns, features) to distances (batch, rows,
+            columns), such as `NearestPatch(20_000)`.
         side: in pixels, of tiles and of the short side to which photos are resized.
         depths: blocks of the preset's backbone, see `FeatureExtractor.from_preset`.
         channels: of photos.
@@ -146,16 +150,20 @@ class AnomalyDetector(SafelySaved):
             good, others = good[:-count], good[-count:]
         else:
             others = self._photos(held_out, on_bad)
-        features = photo_features(self.extractor, [*good, *others], cache)
-        count = sum(math.prod(axis.count for axis in tile_axes(photo.shape, self.image_shape[0])) for photo in good)
-        self.method.adapt(features[:count])
+        photos, side = [*good, *others], self.image_shape[0]
+        known = [photo_features(self.extractor, photos, cache)]
+        if getattr(self.method, "learns_defects", False):
+            damaged, shares = damaged_photos(photos, side, side // self.extractor.feature_shape[0])
+            known += [photo_features(self.extractor, damaged, cache), shares]
+        count = sum(math.prod(axis.count for axis in tile_axes(photo.shape, side)) for photo in good)
+        self.method.adapt(*(part[:count] for part in known))
         self.threshold_weight.assign(1.0)
         scores = np.sort([self._detect(photo).score for photo in others])
         # So that a further good photo is above it with the probability that was asked for, at most.
         rank = math.ceil((1 - false_alarms) * (len(scores) + 1))
         self.threshold_weight.assign(max(scores[min(rank, len(scores)) - 1], 1e-6))
         if is_share:
-            self.method.adapt(features)
+            self.method.adapt(*known)
 
     def _maps(self, images):
         distances = self.method(self.extractor(images)) / self.threshold_weight  # (batch, rows, columns)

@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_recon.anomaly.sampling import sample_patches
 
+
 @keras.saving.register_keras_serializable("keras_recon")
 class PositionGaussian(keras.layers.Layer):
     """The Mahalanobis distance of a patch's features from those of good photos at the same position of the tile.
