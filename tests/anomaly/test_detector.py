@@ -80,6 +80,23 @@ def test_features_are_cached_for_the_same_photos_and_backbone(tmp_path):
     assert len([*tmp_path.iterdir()]) == 2
 
 
+def test_maps_are_the_mean_of_two_grids_of_patches():
+    detector = tiny_detector()  # 4x4 patches of 4 pixels
+    detector.adapt(good_photos())
+    tile = random_images(1, 16, 16, 3)
+
+    def of_patches(image):
+        distances = detector.method(detector.extractor(image)) / detector.threshold
+        size = detector.image_shape[:2]
+        return ops.convert_to_numpy(ops.image.resize(distances[..., None], size, data_format="channels_last"))[
+            0, ..., 0
+        ]
+
+    moved = of_patches(np.pad(tile, ((0, 0), (0, 2), (0, 2), (0, 0)), "reflect")[:, 2:, 2:])
+    expected = (of_patches(tile) + np.pad(moved, ((2, 0), (2, 0)), "edge")[:-2, :-2]) / 2
+    np.testing.assert_allclose(ops.convert_to_numpy(detector(tile)["map"])[0], expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -93,6 +110,9 @@ def test_features_are_cached_for_the_same_photos_and_backbone(tmp_path):
         (lambda: tiny_detector().adapt(good_photos(4, (16, 16, 1))), r"must be \(height, width, 3\)"),
         (lambda: anomaly.PCAResidual(variance=1.5), "variance=1.5"),
         (lambda: anomaly.NearestPatch(patches=0), "patches=0"),
+        (lambda: anomaly.DefectClassifier(steps=0), "steps=0"),
+        (lambda: anomaly.Ensemble([]), r"methods=\[\]"),
+        (lambda: anomaly.Ensemble(weights=[1]), r"one for each of 3 methods. Received: weights=\[1\]"),
         (lambda: anomaly.PositionGaussian(features=0), "features=0"),
     ],
 )

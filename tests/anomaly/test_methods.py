@@ -3,8 +3,17 @@ import pytest
 import sklearn.decomposition
 import sklearn.neighbors
 from keras import ops
+from sklearn.metrics import roc_auc_score
 
-from keras_recon.anomaly import FeatureDecoder, NearestPatch, PCAResidual, PositionGaussian
+from keras_recon.anomaly import (
+    DefectClassifier,
+    Ensemble,
+    FeatureDecoder,
+    NearestPatch,
+    PatchGaussian,
+    PCAResidual,
+    PositionGaussian,
+)
 from keras_recon.anomaly.sampling import greedy_coreset
 
 
@@ -59,6 +68,45 @@ def test_the_gaussian_distance_is_mahalanobis_at_each_position(features):
         apart = other[:, row, column][:, method.chosen] - good[:, row, column][:, method.chosen].mean(axis=0)
         expected = np.sqrt(np.einsum("bi,ij,bj->b", apart, np.linalg.inv(covariance), apart))
         np.testing.assert_allclose(distances[:, row, column], expected, rtol=1e-3)
+
+
+def test_the_distance_of_all_patches_is_mahalanobis(features):
+    good, other = features
+    method = PatchGaussian()
+    method.adapt(good)
+    patches = good.reshape(-1, 8)
+    covariance = np.cov(patches, rowvar=False)
+    covariance += 0.01 * np.trace(covariance) / 8 * np.eye(8)
+    apart = other.reshape(-1, 8) - patches.mean(axis=0)
+    expected = np.sqrt(np.einsum("bi,ij,bj->b", apart, np.linalg.inv(covariance), apart))
+    np.testing.assert_allclose(ops.convert_to_numpy(method(other)).ravel(), expected, rtol=1e-3)
+
+
+def test_a_classifier_tells_what_it_learnt_from_what_is_good(features):
+    good, _ = features
+    shares = np.zeros(good.shape[:3], "float32")
+    shares[:, 1:3, 2] = 0.5
+    shares[:, 0, 0] = 0.05  # neither
+    damaged = good + np.float32([2, -2, 0, 0, 0, 0, 0, 0]) * (shares > 0)[..., None]
+    method = DefectClassifier(hidden_dim=16, steps=60, learning_rate=1e-2)
+    method.adapt(good[:20], damaged[:20], shares[:20])
+    scores = ops.convert_to_numpy(method(damaged[20:]))
+    assert roc_auc_score(shares[20:].ravel() >= 0.5, scores.ravel()) > 0.95
+    known = ops.convert_to_numpy(method(good[:20]))
+    assert abs(known.mean()) < 1e-3 and abs(known.std() - 1) < 1e-3
+    with pytest.raises(ValueError, match="`shares` must mark a defect"):
+        method.adapt(good, damaged, 0 * shares)
+
+
+def test_an_ensemble_adds_distances_in_standard_deviations_of_good_ones(features):
+    good, other = features
+    method = Ensemble([PCAResidual(), NearestPatch(100)], weights=[2, 1])
+    assert not method.learns_defects and Ensemble().learns_defects
+    method.adapt(good)
+    parts = [[ops.convert_to_numpy(each(patches)) for patches in (good, other)] for each in method.methods]
+    expected = sum(weight * b / a.std() for weight, (a, b) in zip((2, 1), parts))
+    np.testing.assert_allclose(ops.convert_to_numpy(method(other)), expected, rtol=1e-4)
+    assert Ensemble([NearestPatch(1)] * 4).shares == [3, 1, 1, 1]
 
 
 def test_a_decoder_learns_to_reconstruct_good_features_alone(features):
