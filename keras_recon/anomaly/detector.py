@@ -150,7 +150,7 @@ class AnomalyDetector(SafelySaved):
             good, others = good[:-count], good[-count:]
         else:
             others = self._photos(held_out, on_bad)
-        photos, side = [*good, *others], self.image_shape[0]
+        photos, side = [*good, *(others if is_share else ())], self.image_shape[0]
         known = [photo_features(self.extractor, photos, cache)]
         if getattr(self.method, "learns_defects", False):
             damaged, shares = damaged_photos(photos, side, side // self.extractor.feature_shape[0])
