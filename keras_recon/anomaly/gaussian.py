@@ -2,7 +2,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon.anomaly.sampling import sample_patches
+from keras_recon.anomaly.linear_distance import LinearDistance
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -63,7 +63,7 @@ class PositionGaussian(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_recon")
-class PatchGaussian(keras.layers.Layer):
+class PatchGaussian(LinearDistance):
     """The Mahalanobis distance of a patch's features from those of all good patches, wherever they are.
 
     It suits surfaces: what looks the same everywhere, in photos that show no more of one place than of another.
@@ -79,25 +79,8 @@ class PatchGaussian(keras.layers.Layer):
     (20, 4, 4)
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.trainable = False
-
-    def build(self, input_shape):
-        size = input_shape[-1]
-        self.mean = self.add_weight(shape=(size,), initializer="zeros", trainable=False, name="mean")
-        self.whitening = self.add_weight(shape=(size, size), initializer="zeros", trainable=False, name="whitening")
-
-    def adapt(self, features: np.ndarray):
-        """Fit the Gaussian to features (tiles, rows, columns, features) of good photos, at least two patches."""
-        if not self.built:
-            self.build(features.shape)
-        patches = sample_patches(features, 100_000)
-        self.mean.assign(patches.mean(axis=0))
-        self.whitening.assign(_whitening(np.cov(patches, rowvar=False)))
-
-    def call(self, features):
-        return ops.sqrt(ops.sum(ops.square(ops.matmul(features - self.mean, self.whitening)), axis=-1))
+    def projection_of(self, covariance):
+        return _whitening(covariance)
 
 
 def _whitening(covariance: np.ndarray) -> np.ndarray:

@@ -84,9 +84,8 @@ def dark_line(photo, other, rng):
     mask[tuple(path[inside].T)] = True
     if width := rng.integers(3):
         mask = scipy.ndimage.binary_dilation(mask, iterations=int(width))
-    return photo * (1 - rng.uniform(0.25, 0.6) * np.minimum(1.6 * _soft(mask, 0.8), 1)), scipy.ndimage.binary_dilation(
-        mask
-    )
+    darkened = photo * (1 - rng.uniform(0.25, 0.6) * np.minimum(1.6 * _soft(mask, 0.8), 1))
+    return darkened, scipy.ndimage.binary_dilation(mask)
 
 
 def pasted_piece(photo, other, rng):

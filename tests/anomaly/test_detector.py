@@ -88,9 +88,8 @@ def test_maps_are_the_mean_of_two_grids_of_patches():
     def of_patches(image):
         distances = detector.method(detector.extractor(image)) / detector.threshold
         size = detector.image_shape[:2]
-        return ops.convert_to_numpy(ops.image.resize(distances[..., None], size, data_format="channels_last"))[
-            0, ..., 0
-        ]
+        maps = ops.image.resize(distances[..., None], size, data_format="channels_last")
+        return ops.convert_to_numpy(maps)[0, ..., 0]
 
     moved = of_patches(np.pad(tile, ((0, 0), (0, 2), (0, 2), (0, 0)), "reflect")[:, 2:, 2:])
     expected = (of_patches(tile) + np.pad(moved, ((2, 0), (2, 0)), "edge")[:-2, :-2]) / 2
