@@ -25,7 +25,7 @@ SHORTER = {
     "epochs=6, steps_per_epoch=400": "epochs=1, steps_per_epoch=1",
     "vit_base_patch16_224_imagenet": "preset",
     "image_shape=(224, 224, 3)": "image_shape=(32, 32, 3)",
-    'method="nearest")': 'method="nearest", side=32)',
+    'method="ensemble")': 'method="ensemble", side=32)',
 }
 
 
