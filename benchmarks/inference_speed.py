@@ -22,14 +22,14 @@ LIBRARIES = ("tensorflow", "jax", "torch", "onnxruntime", "ai_edge_litert", "ker
 EXPORT = HERE.parent / "examples" / "export.py"
 
 
-def _savedmodel(path: str):
+def load_savedmodel(path: str):
     import tensorflow as tf
 
     model = tf.saved_model.load(path)  # its variables live as long as it does
     return lambda images: model.serve(images).numpy(), [model]
 
 
-def _onnx(path: str):
+def load_onnx(path: str):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path)
@@ -37,7 +37,7 @@ def _onnx(path: str):
     return lambda images: session.run(None, {name: images})[0], [session]
 
 
-def _litert(path: str):
+def load_litert(path: str):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(path, num_threads=os.cpu_count())
@@ -55,7 +55,7 @@ def _litert(path: str):
     return run, [interpreter]
 
 
-def _keras(path: str):
+def load_keras(path: str):
     import keras_recon
 
     model = keras_recon.load_model(path)
@@ -82,12 +82,12 @@ class Format:
 
 
 FORMATS = {
-    "SavedModel": Format("export/savedmodel", _savedmodel, ("tensorflow",), export="savedmodel"),
-    "ONNX Runtime": Format("export/model.onnx", _onnx, ("onnxruntime", "tf2onnx"), export="onnx"),
-    "LiteRT": Format("export/model.tflite", _litert, ("ai_edge_litert",), export="litert"),
-    ".keras, TensorFlow": Format("model.keras", _keras, ("tensorflow",), "tensorflow"),
-    ".keras, JAX": Format("model.keras", _keras, ("jax",), "jax"),
-    ".keras, PyTorch": Format("model.keras", _keras, ("torch",), "torch"),
+    "SavedModel": Format("export/savedmodel", load_savedmodel, ("tensorflow",), export="savedmodel"),
+    "ONNX Runtime": Format("export/model.onnx", load_onnx, ("onnxruntime", "tf2onnx"), export="onnx"),
+    "LiteRT": Format("export/model.tflite", load_litert, ("ai_edge_litert",), export="litert"),
+    ".keras, TensorFlow": Format("model.keras", load_keras, ("tensorflow",), "tensorflow"),
+    ".keras, JAX": Format("model.keras", load_keras, ("jax",), "jax"),
+    ".keras, PyTorch": Format("model.keras", load_keras, ("torch",), "torch"),
 }
 
 

@@ -22,11 +22,11 @@ LATENT_DIM = 48  # of 768 values of a patch
 EARLY = (1, 2, 3)
 
 
-def _pretrained(preset: str, **kwargs):
+def _pretrained(preset: str, cls=None, **kwargs):
     from keras_recon.models import PretrainedViTReconstructor
 
     decoder = {"decoder": "conv", "decoder_hidden_dim": FILTERS[-1], "decoder_num_layers": 1}
-    return PretrainedViTReconstructor.from_preset(
+    return (cls or PretrainedViTReconstructor).from_preset(
         preset, image_shape=(SIDE, SIDE, 3), latent_dim=LATENT_DIM, **{**decoder, **kwargs}
     )
 
@@ -38,14 +38,14 @@ def _noisy(preset: str, **kwargs):
     from keras_recon.models import PretrainedViTReconstructor
 
     class Noisy(PretrainedViTReconstructor):
-        noise = keras.layers.GaussianNoise(0.1)
+        def build(self, input_shape):
+            self.noise = keras.layers.GaussianNoise(0.1)
+            super().build(input_shape)
 
         def encode(self, images, training=None):
             return self.noise(super().encode(images, training=training), training=training)
 
-    model = _pretrained(preset, **kwargs)
-    model.__class__ = Noisy
-    return model
+    return _pretrained(preset, cls=Noisy, **kwargs)
 
 
 def _autoencoder(preset: str):

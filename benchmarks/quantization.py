@@ -16,14 +16,14 @@ from processes import answer
 
 PRESETS = {"autoencoder": None, "vit": None, "denoise": "noise:25"}
 LOADERS = {
-    "keras": inference_speed._keras,
-    "keras int8": inference_speed._keras,
-    "keras int4": inference_speed._keras,
-    "savedmodel": inference_speed._savedmodel,
-    "onnx": inference_speed._onnx,
-    "onnx_int8": inference_speed._onnx,
-    "litert": inference_speed._litert,
-    "litert_int8": inference_speed._litert,
+    "keras": inference_speed.load_keras,
+    "keras int8": inference_speed.load_keras,
+    "keras int4": inference_speed.load_keras,
+    "savedmodel": inference_speed.load_savedmodel,
+    "onnx": inference_speed.load_onnx,
+    "onnx_int8": inference_speed.load_onnx,
+    "litert": inference_speed.load_litert,
+    "litert_int8": inference_speed.load_litert,
 }
 NEEDS = {"keras": (), "savedmodel": (), "onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 PHOTOS_AT_ONCE = 16

@@ -6,6 +6,8 @@ import numpy as np
 import pretraining
 import pytest
 from arguments import missing
+from keras_hub.models import ViTBackbone
+from models.tiny_backbones import save_as_hugging_face
 from PIL import Image
 from processes import HERE, environ
 from skimage import data
@@ -34,11 +36,15 @@ def test_an_unknown_system_is_named(photos, capsys):
 
 
 @pytest.mark.slow
-def test_a_training_tells_of_every_epoch(photos, tmp_path):
+@pytest.mark.parametrize("system", ["autoencoder", "pretrained, stem, noise"])
+def test_a_training_tells_of_every_epoch(system, photos, tmp_path):
     if why := missing(["jax"]):
         pytest.skip(why)
-    arguments = [photos, "--eval", photos, "--system", "autoencoder", "--preset", "none", "--precision", "float32"]
-    arguments += ["--epochs", 2, "--steps-per-epoch", 1, "--batch-size", 1, "--stride", 300, "--output", tmp_path / "o"]
+    backbone = ViTBackbone((224, 224, 3), patch_size=16, num_layers=3, num_heads=2, hidden_dim=8, mlp_dim=12)
+    save_as_hugging_face(backbone, tmp_path / "preset")
+    arguments = [photos, "--eval", photos, "--system", system, "--preset", tmp_path / "preset"]
+    arguments += ["--precision", "float32", "--epochs", 2, "--steps-per-epoch", 1, "--batch-size", 1]
+    arguments += ["--stride", 300, "--output", tmp_path / "o"]
     command = [sys.executable, HERE / "pretraining.py", *map(str, arguments)]
     subprocess.run(command, check=True, env=environ("jax"), capture_output=True)
     written = json.loads((tmp_path / "o").read_text())

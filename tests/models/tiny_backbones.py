@@ -69,7 +69,7 @@ def save_as_hugging_face(backbone, folder):
         "model_type": "vit",
         "architectures": ["ViTForImageClassification"],
         "image_size": backbone.image_shape[0],
-        "patch_size": 4,
+        "patch_size": embedding.patch_embedding.kernel.shape[0],
         "num_hidden_layers": backbone.num_layers,
         "num_attention_heads": backbone.num_heads,
         "hidden_size": hidden,
