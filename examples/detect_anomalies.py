@@ -94,17 +94,23 @@ def detect(args: argparse.Namespace):
     protocol = {
         "data": f"{len(good)} good images for training, {len(images)} test images",
         "small images": (small := of_small(photos, models)),
-        "error map": f"squared error, mean over channels, smoothed by a Gaussian of {args.sigma:g} pixels",
-        "detectors": f"{args.preset}, short side of {args.side} pixels, false alarms {args.false_alarms:g}",
-        "seconds to adapt": {name: seconds for name, (_, seconds) in detectors.items()},
         "image score": "maximum of the map",
         "pixel AUROC": "over all pixels of all test images",
         "AUPRO": "per-region overlap up to 30 % of false positives",
         "a kind's column": "image AUROC of this kind against the good test images",
-        "pca": f"patches and latents of {next(iter(models), None)}, fitted to 6,400 crops of the training images",
-        "models": {run.resolve().name: str(run) for run in args.models},
         **environment(),
     }
+    if detectors:
+        protocol |= {
+            "detectors": f"{args.preset}, short side of {args.side} pixels, false alarms {args.false_alarms:g}",
+            "seconds to adapt": {name: seconds for name, (_, seconds) in detectors.items()},
+        }
+    if models:
+        protocol |= {
+            "error map": f"squared error, mean over channels, smoothed by a Gaussian of {args.sigma:g} pixels",
+            "pca": f"patches and latents of {next(iter(models))}, fitted to 6,400 crops of the training images",
+            "models": {run.resolve().name: str(run) for run in args.models},
+        }
     image_scores = [
         {"path": str(image.path), "kind": image.kind, **{name: anomaly.image_score(maps[name][i]) for name in maps}}
         for i, image in enumerate(images)

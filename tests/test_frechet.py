@@ -51,5 +51,6 @@ def test_its_name_has_the_backbone_and_the_last_block(tmp_path):
     folder = save_as_hugging_face(tiny_backbone(), tmp_path / "deit-tiny.16")
     metric = FrechetDistance(folder)
     assert (metric.name, metric.num_features) == ("frechet_deit_tiny_3", 8)
+    assert FrechetDistance(folder, depth=0).name == "frechet_deit_tiny_0"
     folder.rename(tmp_path / "elsewhere")
     assert FrechetDistance.from_config(metric.get_config()).name == metric.name

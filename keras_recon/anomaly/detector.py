@@ -60,7 +60,8 @@ class AnomalyDetector(SafelySaved):
     Maps are the mean of two: the second is that of the tile moved by half a patch down and to the right, as a small
     defect at the corner of four patches is hard to see in each.
 
-    `adapt` fits it to good photos; `decoder` and `classifier` are trained. As a Keras model it maps tiles, float
+    `adapt` fits it to good photos, Keras's `fit` is not needed: `decoder`, `classifier` and with it `ensemble` train
+    what they have in it. As a Keras model it maps tiles, float
     (batch, *image_shape) in [0, 1], to a dictionary of `map` (batch, height, width) and `score` (batch,); `predict` and
     `evaluate` take photos of any size, whose aspect ratio is kept, see `keras_recon.features.photo_tiles`.
 

@@ -1,7 +1,7 @@
 """Features of photos of any size, by tiles, which a folder on the disk keeps."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def photo_tiles(photo: np.ndarray, tile: int) -> np.ndarray:
 
 
 def photo_features(
-    extractor: FeatureExtractor, photos: Iterable[np.ndarray], cache: str | Path | None = None, batch_size: int = 8
+    extractor: FeatureExtractor, photos: Sequence[np.ndarray], cache: str | Path | None = None, batch_size: int = 8
 ) -> np.ndarray:
     """Features of the tiles of all photos, float16 (tiles, rows, columns, features).
 

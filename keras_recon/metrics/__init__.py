@@ -59,7 +59,9 @@ def named(identifier):
         return PerceptualDistance(*parse(preset))
     if kind == "frechet" and preset:
         preset, depths = parse(preset)
-        return FrechetDistance(preset, *(depths or ()))
+        if len(depths := depths or (None,)) > 1:
+            raise ValueError(f"`frechet:PRESET` takes one block at most. Received: {identifier!r}")
+        return FrechetDistance(preset, *depths)
     return CLASSES[identifier]() if identifier in CLASSES else identifier
 
 

@@ -72,7 +72,8 @@ class FrechetDistance(keras.metrics.Metric):
         self.preset = str(preset)
         if depth is None or num_features is None:
             backbone = load_backbone(self.preset, load_weights=False)
-            depth, num_features = depth or len(backbone_parts(backbone)[1]), backbone.output_shape[-1]
+            depth = len(backbone_parts(backbone)[1]) if depth is None else depth
+            num_features = backbone.output_shape[-1]
         self.depth, self.num_features = depth, num_features
         super().__init__(name=name or f"frechet_{short_name(self.preset, (depth,))}", dtype=dtype)
         self._direction = "down"

@@ -77,7 +77,21 @@ def test_detectors_need_no_run(folder, tmp_path, capsys):
     detector = load_model(tmp_path / "found" / "nearest.keras", AnomalyDetector)
     (score,) = (s for s in written["image scores"] if s["path"].endswith("hole/0.png"))
     assert detector.predict("data/test/hole/0.png").map.max() == pytest.approx(score["nearest detector"], rel=1e-3)
+    assert not {"pca", "models", "error map"} & {*written["protocol"]}
     assert "AUPRO" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_detectors_stand_beside_runs_with_good_photos_of_ones_own_for_the_threshold(folder, tmp_path):
+    preset = save_as_hugging_face(tiny_backbone(), tmp_path / "preset")
+    arguments = ["data", "--models", "vit", "--methods", "pca", "--preset", preset, "--side", 32]
+    arguments += ["--held-out", "data/test/good", "--false-alarms", 0.25, "--output", tmp_path / "found"]
+    detect_anomalies.main([*map(str, arguments)])
+    written = json.loads((tmp_path / "found" / "anomalies.json").read_text())
+    assert list(written["results"]) == ["vit", "pca", "pca detector"]
+    assert {"detectors", "seconds to adapt", "error map", "pca", "models"} <= {*written["protocol"]}
+    assert "false alarms" not in written["results"]["vit"]
+    assert written["results"]["pca detector"]["false alarms"] <= 0.25  # of the photos that set the threshold
 
 
 def test_images_smaller_than_a_tile_are_a_trial():

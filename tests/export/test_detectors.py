@@ -3,13 +3,17 @@ import pytest
 from anomaly.tiny_detectors import tiny_detector
 from contracts import random_images
 
+from keras_recon.anomaly import METHODS
 from keras_recon.export import export_detector
 from keras_recon.models.exportable import can_export
 
+slow = [pytest.param(method, marks=pytest.mark.slow) for method in METHODS if method != "ensemble"]
 
-def test_a_saved_model_detects_in_photos_as_the_detector_does(tmp_path):
+
+@pytest.mark.parametrize("method", ["ensemble", *slow])
+def test_a_saved_model_detects_in_photos_as_the_detector_does(method, tmp_path):
     tf = pytest.importorskip("tensorflow", reason="SavedModels are loaded by TensorFlow")
-    detector = tiny_detector("nearest")
+    detector = tiny_detector(method)
     detector.adapt([*random_images(12, 40, 30, 3)])
     if not can_export("tf_saved_model"):
         with pytest.raises(RuntimeError, match="cannot be exported"):
