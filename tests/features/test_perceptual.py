@@ -98,5 +98,5 @@ def test_specifications():
         with pytest.raises(ValueError, match=r"'perceptual:PRESET'.*Received: loss="):
             losses.from_string(text)
     assert metrics.named("perceptual:") == "perceptual:"
-    with pytest.raises(ValueError, match="one block at most.* Received: 'frechet:tiny:4,8'"):
+    with pytest.raises(ValueError, match=r"one block at most.* Received: 'frechet:tiny:4,8'"):
         metrics.named("frechet:tiny:4,8")
