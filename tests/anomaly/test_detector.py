@@ -15,7 +15,12 @@ def good_photos(count=20, shape=(24, 20, 3)):
     return [*random_images(count, *shape)]
 
 
-@pytest.mark.parametrize("method", [*list(METHODS)[:-1], pytest.param("decoder", marks=pytest.mark.slow)])
+EACH_METHOD = pytest.mark.parametrize(
+    "method", [pytest.param(method, marks=[pytest.mark.slow] * (method == "decoder")) for method in METHODS]
+)
+
+
+@EACH_METHOD
 def test_a_saved_detector_answers_as_before(method, tmp_path):
     detector = tiny_detector(method)
     photos = good_photos()
@@ -30,7 +35,7 @@ def test_a_saved_detector_answers_as_before(method, tmp_path):
     assert keras.saving.load_model(tmp_path / "detector.keras", safe_mode=True).get_config() == loaded.get_config()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@EACH_METHOD
 def test_what_good_photos_do_not_show_is_found(method, tmp_path):
     folder = make_dataset(tmp_path, size=48)
     rng = np.random.default_rng(1)

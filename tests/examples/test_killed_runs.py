@@ -168,6 +168,7 @@ def test_a_full_disk_is_named_and_leaves_the_backup(tmp_path, whole):
     run.check_equal(whole)
 
 
+@pytest.mark.slow
 def test_a_second_process_refuses_the_run_of_the_first(tmp_path):
     run = Run(tmp_path, "twice")
     first = run.start_and_wait_for("config.json")

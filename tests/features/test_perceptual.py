@@ -57,7 +57,7 @@ def test_contracts(preset):
     check_metric(metrics.FrechetDistance(preset), random_images(40, 16, 16, 3), random_images(40, 16, 16, 3, seed=3))
 
 
-@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("eager", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_training_moves_towards_the_features_and_leaves_the_backbone_alone(preset, eager, tmp_path):
     """Compiled, and in JAX without state; what is saved has nothing of the backbone and needs no preset."""
     network, plain = model(), model()

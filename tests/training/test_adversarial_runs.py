@@ -26,6 +26,7 @@ def trained(path, distribution=ALONE, **changes):
     return model
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path, monkeypatch):
     whole = trained(tmp_path / "whole")
     assert whole.adversary is None
