@@ -2,6 +2,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_recon.anomaly.sampling import sample_patches
 from keras_recon.data.py_dataset import Batches
 
 DEFECTS, GOOD = 512, 2048  # patches in a batch
@@ -92,8 +93,7 @@ class DefectClassifier(keras.layers.Layer):
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         self.network.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), loss)
         self.network.fit(Batches(draw, self.steps, threads=1), verbose=0)
-        some = good[:: -(-len(good) // 100_000)].astype("float32")
-        logits = self.network.predict(some, batch_size=4096, verbose=0)
+        logits = self.network.predict(sample_patches(features, 100_000), batch_size=4096, verbose=0)
         self.mean.assign(logits.mean())
         self.deviation.assign(max(logits.std(), 1e-6))
 

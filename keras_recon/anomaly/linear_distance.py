@@ -23,9 +23,8 @@ class LinearDistance(keras.layers.Layer):
         if not self.built:
             self.build(features.shape)
         patches = sample_patches(features, 100_000)
-        mean = patches.mean(axis=0)
-        self.mean.assign(mean)
-        self.projection.assign(self.projection_of(np.cov(patches - mean, rowvar=False)))
+        self.mean.assign(patches.mean(axis=0))
+        self.projection.assign(self.projection_of(np.cov(patches, rowvar=False)))
 
     def projection_of(self, covariance: np.ndarray) -> np.ndarray:
         """The map (features, features) for good patches of this covariance."""

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.ndimage
 
 from keras_recon.features import photo_tiles
-from keras_recon.images.pixels import to_float
+from keras_recon.images.pixels import from_float, to_float
 
 TRIES = 100  # until a defect is in the photo and of a possible size
 MAX_SHARE = 0.4  # of a photo that a defect may cover
@@ -60,8 +60,7 @@ def damaged_photos(
         rng = np.random.default_rng((seed, i))
         other = to_float(photos[rng.integers(len(photos))])
         pixels, mask = synthetic_defect(to_float(photo), other, rng)
-        is_float = np.issubdtype(photo.dtype, np.floating)
-        damaged.append(pixels if is_float else np.round(pixels * np.iinfo(photo.dtype).max).astype(photo.dtype))
+        damaged.append(from_float(pixels, photo.dtype))
         tiles = photo_tiles(mask[..., None].astype("float32"), tile)
         shares.append(tiles.reshape(len(tiles), tile // patch, patch, tile // patch, patch).mean(axis=(2, 4)))
     return damaged, np.concatenate(shares).clip(0, 1)
