@@ -5,7 +5,7 @@ import gc
 import keras
 import numpy as np
 import pytest
-from contracts import outputs_of, random_images
+from contracts import EAGER, outputs_of, random_images
 from keras import ops
 
 import keras_recon
@@ -49,7 +49,7 @@ def check_composition(model: keras.Model, path):
     for name, composed in models.items():
         inputs = random_images(2, *(model.latent_shape if name == "decoder" else model.image_shape))
         outputs = outputs_of(composed, inputs)
-        composed.compile("sgd", "mse", run_eagerly=True)
+        composed.compile("sgd", "mse", run_eagerly=EAGER)
         if composed.trainable_variables:
             composed.fit(inputs, outputs + 0.1, verbose=0)
             assert not np.array_equal(outputs_of(composed, inputs), outputs), name
@@ -61,7 +61,7 @@ def check_composition(model: keras.Model, path):
 def check_inputs(model: keras.Model):
     """Integers, pixels up to 255 and another size are refused in a sentence, wherever they come in; float64 is cast."""
     images = random_images(2, *model.image_shape)
-    model.compile("sgd", loss="charbonnier", metrics=["psnr", "mae"], run_eagerly=True)
+    model.compile("sgd", loss="charbonnier", metrics=["psnr", "mae"], run_eagerly=EAGER)
     calls = {"call": model, "predict": lambda x: model.predict(x, verbose=0)}
     if model.has_latents:
         calls["encode"] = model.encode
@@ -118,7 +118,7 @@ def check_freezing(model: keras.Model, path):
         assert [v.path for v in copy.trainable_variables] == left
     images = random_images(4, *model.image_shape)
     before = {v.path: np.array(ops.convert_to_numpy(v)) for v in model.weights}
-    model.compile("sgd", "mse", run_eagerly=True)
+    model.compile("sgd", "mse", run_eagerly=EAGER)
     model.fit(images, images + 0.1, verbose=0)
     moved = {v.path for v in model.weights if not np.array_equal(before[v.path], ops.convert_to_numpy(v))}
     assert moved and moved <= {*left} | {v.path for v in model.non_trainable_variables if "moving" in v.name}
@@ -129,7 +129,7 @@ def check_lora(model: keras.Model, path):
     images = random_images(4, *model.image_shape)
 
     def train():
-        model.compile(keras.optimizers.Adam(1e-2, epsilon=1e-10), "mse", run_eagerly=True)
+        model.compile(keras.optimizers.Adam(1e-2, epsilon=1e-10), "mse", run_eagerly=EAGER)
         model.fit(images, images + 0.1, verbose=0)
 
     train()  # behind a head that is zero, nothing learns

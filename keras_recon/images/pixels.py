@@ -28,7 +28,8 @@ def from_float(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
     image = np.clip(image, 0.0, 1.0)
     if np.issubdtype(dtype, np.floating):
         return image.astype(dtype)
-    return np.rint(image * np.iinfo(dtype).max).astype(dtype)
+    image *= np.iinfo(dtype).max
+    return np.rint(image, out=image).astype(dtype)
 
 
 def to_channels(image: Image.Image | np.ndarray, channels: int) -> np.ndarray:

@@ -62,7 +62,7 @@ def cut(image: np.ndarray, rows: Axis, columns: Axis) -> Iterator[np.ndarray]:
     """The tiles of an image (height, width, channels), row by row, (tile height, tile width, channels)."""
     across = columns.pixels(0, columns.end)
     for top in range(0, rows.count * rows.stride, rows.stride):
-        strip = image[rows.pixels(top, top + rows.tile)][:, across]
+        strip = image[rows.pixels(top, top + rows.tile)].take(across, axis=1)
         for left in range(0, columns.count * columns.stride, columns.stride):
             yield strip[:, left : left + columns.tile]
 
@@ -76,7 +76,7 @@ def blend(tiles: Iterable[np.ndarray], rows: Axis, columns: Axis) -> Iterator[np
         if strip is None:
             strip = np.zeros((rows.tile, columns.end, tile.shape[-1]), "float32")
         left = column * columns.stride
-        strip[:, left : left + columns.tile] += tile * down[row][:, None, None] * across[column][:, None]
+        strip[:, left : left + columns.tile] += tile * (down[row][:, None, None] * across[column][:, None])
         if column == columns.count - 1:
             done = rows.stride if row < rows.count - 1 else rows.length - row * rows.stride
             yield strip[:done, : columns.length].copy()

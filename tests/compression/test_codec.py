@@ -2,14 +2,13 @@ import keras
 import numpy as np
 import pytest
 from compression.tiny_codecs import TINY, tiny_codec
-from contracts import random_images
+from contracts import EAGER, random_images
 from keras import ops
 
 import keras_recon
 from keras_recon.compression import ImageCodec
 from keras_recon.metrics import PSNR
 
-EAGER = keras.backend.backend() != "jax"  # whose single operations each take time to compile
 IMAGES = random_images(4, 64, 32, 3)
 
 

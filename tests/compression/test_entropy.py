@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 from compression.tiny_codecs import random_latents, tiny_entropy_model
+from contracts import EAGER
 from keras import ops
 from scipy.stats import logistic
 
@@ -10,7 +11,6 @@ from keras_recon.compression.entropy import LEAK, MAX_LOG_SCALE, MIN_LOG_SCALE, 
 
 LOG_SCALES = np.linspace(MIN_LOG_SCALE, MAX_LOG_SCALE, 22, dtype="float32")
 KNOTS = np.array([[0.7, 0.3], [0.0, 1.0]], "float32")
-EAGER = keras.backend.backend() != "jax"  # whose single operations each take time to compile
 
 
 def bits_of(residuals, log_scales):

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from contracts import check_loss, check_metric, outputs_of, random_images
+from contracts import EAGER, check_loss, check_metric, outputs_of, random_images
 from keras import ops
 from models.tiny_backbones import save_as_hugging_face, tiny_backbone
 
@@ -70,7 +70,7 @@ def test_training_moves_towards_the_features_and_leaves_the_backbone_alone(prese
     assert eager or history[names[0]][-1] < 0.8 * history[names[0]][0]
     assert len(network.weights) == count
     network.save(tmp_path / "model.keras")
-    plain.compile("adam", "mse", metrics=["psnr"])
+    plain.compile("adam", "mse", metrics=["psnr"], run_eagerly=EAGER)
     plain.fit(Y_TRUE, Y_TRUE, verbose=0)
     plain.save(tmp_path / "plain.keras")
     sizes = [(tmp_path / f"{name}.keras").stat().st_size for name in ("model", "plain")]
@@ -80,7 +80,8 @@ def test_training_moves_towards_the_features_and_leaves_the_backbone_alone(prese
 def test_a_trained_model_loads_without_the_preset(preset, tmp_path):
     folder = save_as_hugging_face(tiny_backbone(), tmp_path / "gone")
     network = model()
-    network.compile("adam", f"mse+0.1*perceptual:{folder}", metrics=[f"perceptual:{folder}", f"frechet:{folder}"])
+    scores = [f"perceptual:{folder}", f"frechet:{folder}"]
+    network.compile("adam", f"mse+0.1*perceptual:{folder}", metrics=scores, run_eagerly=EAGER)
     network.fit(Y_TRUE, Y_TRUE, verbose=0)
     network.save(tmp_path / "model.keras")
     folder.rename(tmp_path / "elsewhere")

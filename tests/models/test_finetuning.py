@@ -5,7 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from contracts import outputs_of, random_images, slow
+from contracts import EAGER, outputs_of, random_images, slow
 from keras import ops
 from models.tiny_backbones import tiny, tiny_backbone
 
@@ -28,8 +28,8 @@ STRATEGIES = {
 
 
 def train(model, images, epochs):
-    """Steps of Adam, eagerly: tracing them takes longer."""
-    model.compile(LayerwiseAdamW(1e-2, epsilon=1e-10), "mse", run_eagerly=True)
+    """Steps of Adam."""
+    model.compile(LayerwiseAdamW(1e-2, epsilon=1e-10), "mse", run_eagerly=EAGER)
     model.fit(images, images, epochs=epochs, verbose=0)
 
 
@@ -130,6 +130,6 @@ def test_strategies_say_which_optimizer_they_need():
         model.compile(LayerwiseAdamW(1e-3), "mse")
         assert model.optimizer.depths == model.variable_depths()
     model = tiny()
-    model.compile("adamw", "mse", run_eagerly=True)
+    model.compile("adamw", "mse", run_eagerly=EAGER)
     with pytest.raises(ValueError, match=r"`GradualUnfreezing` needs .*Received: optimizer=AdamW"):
         model.fit(images, images, verbose=0, callbacks=[GradualUnfreezing(1, 3)])
