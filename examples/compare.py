@@ -62,7 +62,7 @@ class Plan:
             from keras_recon.evaluation.perceptual import perceptual_scores
 
             gray = np.full((1, *self.image_shape), 0.5, "float32")
-            perceptual_scores(np.asarray, [(gray, gray)], self.args.perceptual)
+            perceptual_scores(lambda images: images, [(gray, gray)], self.args.perceptual)
 
     def trainings(self, steps_per_epoch: dict[str, int]) -> list[Job]:
         """A run per seed and spec, by the label's steps per epoch; the first seed of every spec comes first."""

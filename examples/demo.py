@@ -41,7 +41,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     for name in ("max_megabytes", "max_megapixels", "max_seconds", "max_waiting"):
         if getattr(args, name) <= 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0. Received: {getattr(args, name)}")
-    if not args.saved_models.is_dir():
+    if not os.path.isdir(args.saved_models):
         parser.error(f"--saved-models must be a folder of runs. Received: {args.saved_models}")
     return args
 

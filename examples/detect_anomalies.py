@@ -7,6 +7,7 @@ finished runs, trained on train/ first: python examples/train_autoencoder.py --d
 """
 
 import argparse
+import os
 import sys
 import textwrap
 import time
@@ -34,10 +35,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--output", type=Path, default=Path("saved_models/anomalies"), help="(default: %(default)s)")
     args = parser.parse_args(argv)
     for folder in (args.folder / "train" / "good", args.folder / "test" / "good"):
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             parser.error(f"FOLDER must have train/good and test/good. Received: {args.folder} (no {folder})")
     for run in args.models:
-        if not run.is_dir():
+        if not os.path.isdir(run):
             parser.error(f"--models must be folders of finished runs. Received: {run}")
     if not args.models and not args.methods:
         parser.error("--models or --methods must be given. Received: neither")
@@ -48,7 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--models must be folders of different names, none of them pca. Received: {names}")
     if args.sigma < 0:
         parser.error(f"--sigma must not be negative. Received: sigma={args.sigma}")
-    if (args.output / RESULTS).exists():
+    if os.path.exists(args.output / RESULTS):
         parser.error(f"{args.output / RESULTS} is there: choose another --output, or move it away")
     return args
 

@@ -3,6 +3,7 @@
 The certificate, parity.json, compares them on crops of the validation photos that ship with scikit-image.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -38,12 +39,14 @@ def main(argv: list[str] | None = None):
 
         from keras_recon import data, export_model, load_model  # from here on imports take seconds
         from keras_recon.images.resize import resize_bicubic
+        from keras_recon.models.checked import check_size
         from keras_recon.utils.run import Run
         from keras_recon.utils.tables import results_table
 
-    output = args.output or Run(args.model if args.model.is_dir() else args.model.parent).export
+    output = args.output or Run(args.model if os.path.isdir(args.model) else args.model.parent).export
     try:
         model = load_model(args.model)
+        check_size(model)  # the crops need one
         _, photos = data.load_photos("sample", model.image_shape[-1])
         sides = [model.upscale * side for side in model.image_shape[:2]]
         clean = data.grid_crops(photos, sides, max(sides), CROPS)

@@ -7,6 +7,7 @@ everything that they depend on.
 
 import argparse
 import functools
+import os
 import sys
 import time
 from pathlib import Path
@@ -63,7 +64,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
         if getattr(args, name) is not None and getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}. Received: {getattr(args, name)}")
     check_model_path("--model", args.model)
-    if args.reference and not args.reference.is_dir():
+    if args.reference and not os.path.isdir(args.reference):
         parser.error(f"--reference must be a folder. Received: {args.reference}")
     if args.error_maps and not (args.reference or args.degradation):
         parser.error("--error-maps needs --reference or --degradation")
@@ -119,7 +120,9 @@ def _load(args):
     check_strength(model, args.strength)
     tile_overlaps(model.image_shape[:2], args.overlap)
     options = {name: getattr(args, name) for name in PROTOCOL}
-    return model, PhotoProtocol(degradations.get(args.degradation), **options)
+    protocol = PhotoProtocol(degradations.get(args.degradation), **options)
+    protocol.check(model)
+    return model, protocol
 
 
 def reconstruct(job: Job, model, protocol, args: argparse.Namespace, title: str) -> dict:

@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None):
     codec.compile(optimizer, loss, metrics=[PSNR(), MultiScaleSSIM()][: len(headings)])
     args.output.mkdir(parents=True, exist_ok=True)
     callbacks = [
-        keras.callbacks.SwapEMAWeights(),  # validated and saved are the averaged weights
+        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),  # validated and saved are the averaged weights
         keras.callbacks.TensorBoard(args.logs),
         keras.callbacks.ModelCheckpoint(args.output / "model.keras"),
     ]

@@ -8,8 +8,8 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
 
     A variable at depth d of D is updated at `learning_rate * scale * decay^(D - d)`, the layer-wise decay of "ULMFiT"
     (Howard and Ruder, 2018) and "BEiT" (Bao et al., 2022). Variables without a depth, the new ones, take the learning
-    rate as it is. The variable `frozen_below` holds the depth below which nothing moves, 0 at first; the variable
-    `rate_scale`, 1 at first, scales the learning rate of all.
+    rate as it is. Weight decay acts at the same rates. The variable `frozen_below` holds the depth below which nothing
+    moves, 0 at first; the variable `rate_scale`, 1 at first, scales the learning rate of all.
 
     Args:
         depths: depth by the path of the variable; 0 is what comes before the first block.
@@ -48,11 +48,16 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
     def finalize_variable_values(self, var_list):
         """Nothing: `keras_recon.callbacks.SwapEMAWeights` has put the averages in place."""
 
+    def _use_weight_decay(self, variable):  # of what has a depth, `update_step` does it
+        return self._depths[self._get_variable_index(variable)] is None and super()._use_weight_decay(variable)
+
     def update_step(self, gradient, variable, learning_rate):
         depth = self._depths[self._get_variable_index(variable)]
         if depth is not None:
             learning_rate = learning_rate * self.scale * self.decay ** (self._top - depth)
             learning_rate = ops.where(self.frozen_below > depth, 0.0, learning_rate)
+            if super()._use_weight_decay(variable):
+                self.assign_sub(variable, variable * ops.cast(self.weight_decay * learning_rate, variable.dtype))
         super().update_step(gradient, variable, learning_rate)
 
     def get_config(self):

@@ -117,3 +117,16 @@ def test_border_ratio_is_of_the_sums():
         metric.update_state(images, images)
     across, inside = (np.sum(ops.convert_to_numpy(steps)) for steps in metrics.border_steps(blocks, 8))
     assert float(metric.result()) == pytest.approx(across / max(inside, 1e-12), rel=1e-5)
+
+
+def test_multi_scale_ssim_of_negatives_has_a_gradient():
+    """Their contrast terms are below 0, where a power has none."""
+    images = random_images(1, 161, 161, 1)
+    assert float(metrics.multi_scale_ssim(images, 1 - images)[0]) == 0
+    assert np.isnan(float(metrics.multi_scale_ssim(images, images * np.float32("nan"))[0]))
+    model = keras.Sequential([keras.Input((161, 161, 1)), keras.layers.Rescaling(-1.0, 1.0), keras.layers.Conv2D(1, 1)])
+    model.layers[1].set_weights([np.ones((1, 1, 1, 1)), np.zeros(1)])
+    loss = lambda y_true, y_pred: 1 - metrics.multi_scale_ssim(y_true, y_pred)  # noqa: E731
+    model.compile("sgd", loss)
+    model.fit(images, images, verbose=0)
+    assert np.isfinite(model.layers[1].get_weights()[0]).all()

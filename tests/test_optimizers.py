@@ -10,8 +10,8 @@ def variables(count=3):
     return [keras.Variable(np.ones((2,), "float32"), name=f"v{i}") for i in range(count)]
 
 
-def optimizer(new, low, high, **kwargs):
-    return LayerwiseAdamW(1e-2, weight_decay=0.0, depths={low.path: 0, high.path: 2}, scale=0.5, decay=0.1, **kwargs)
+def optimizer(new, low, high, weight_decay=0.0):
+    return LayerwiseAdamW(1e-2, weight_decay=weight_decay, depths={low.path: 0, high.path: 2}, scale=0.5, decay=0.1)
 
 
 def steps_of_adam(adam, trained):
@@ -29,9 +29,19 @@ def test_each_depth_has_its_learning_rate():
     assert copy.get_config() == adam.get_config()
 
 
-def test_below_frozen_below_nothing_moves():
+def test_each_depth_decays_at_its_rate():
+    trained, excluded = variables(), variables()
+    adam, other = optimizer(*trained, weight_decay=0.5), optimizer(*excluded, weight_decay=0.5)
+    expected = [1.5 * 1e-2, 1.5 * 1e-2 * 0.5 * 0.01, 1.5 * 1e-2 * 0.5]
+    np.testing.assert_allclose(steps_of_adam(adam, trained), expected, rtol=0.01)
+    other.exclude_from_weight_decay(excluded[2:])
+    assert steps_of_adam(other, excluded)[2] == pytest.approx(1e-2 * 0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.05])
+def test_below_frozen_below_nothing_moves(weight_decay):
     trained = variables()
-    adam = optimizer(*trained)
+    adam = optimizer(*trained, weight_decay=weight_decay)
     adam.build(trained)
     adam.frozen_below.assign(1)
     assert any(v is adam.frozen_below for v in adam.variables)  # so that it is saved with the rest

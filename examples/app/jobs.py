@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -60,7 +61,7 @@ class Spec:
         if spec.startswith("preset:"):
             preset = spec.removeprefix("preset:")
             return cls(label or preset, preset=preset)
-        if words and folder.is_dir():
+        if words and os.path.isdir(folder):
             if not Run(folder).is_finished:
                 raise ValueError(f"a folder must be a finished run's. Received: SPEC={text!r}")
             return cls(label or folder.resolve().name, folder)
@@ -70,7 +71,7 @@ class Spec:
                 f"training script. Received: SPEC={text!r}"
             )
         for word in words[1:]:
-            start = word.split("=")[0]  # argparse takes a flag by its first letters
+            start = word.split("=")[0]  # a flag, or its first letters, which no script takes
             if len(start) > 2 and any(flag(name).startswith(start) for name in RESERVED):
                 raise ValueError(f"{start} must be the same for all runs, outside of SPEC. Received: SPEC={text!r}")
         return cls(label or re.sub(r"[^\w.+]+", "-", spec.strip()), None, words[0], tuple(words[1:]))

@@ -1,5 +1,6 @@
 import argparse
 import difflib
+import os
 import re
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
 def check_model_path(name: str, path: Path):
     """End if there is no such file or folder, and it cannot be a preset's name, which `load_model` looks up later."""
-    if not path.exists() and (path.suffix or path.name != str(path)):
+    if not os.path.exists(path) and (path.suffix or path.name != str(path)):
         fail(f"{name} must be a preset, a .keras file or the folder of a run. Received: {path}")
 
 

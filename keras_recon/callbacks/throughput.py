@@ -8,6 +8,8 @@ SPEED = ("seconds", "images_per_second")  # what it adds to the logs
 class Throughput(keras.callbacks.Callback):
     """Adds to an epoch's logs its `seconds` in all and its training's `images_per_second` after the first step.
 
+    Of an epoch of one step, or of one that goes on with its last, the first counts.
+
     Example:
 
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
@@ -33,5 +35,5 @@ class Throughput(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["seconds"] = time.perf_counter() - self._epoch_start
-        if self._steps:
-            logs["images_per_second"] = self._steps * self.batch_size / (self._end - self._start)
+        steps, start = (self._steps, self._start) if self._steps else (1, self._epoch_start)
+        logs["images_per_second"] = steps * self.batch_size / (self._end - start)

@@ -49,6 +49,8 @@ def photo_grids(photos: Photos, size: tuple[int, int], stride: int, limit: int |
 
 def part_grids(photos: Photos, size: tuple[int, int], stride: int, limit: int | None = None) -> Iterator[tuple]:
     """The same, of pairs the degraded crops and the clean ones."""
+    if not len(photos):
+        raise ValueError("`photos` must have a photo to cut crops from. Received: 0 photos")
     chosen = range(len(photos)) if limit is None else _spread(len(photos), limit)
     per_photo = None if limit is None else limit // len(chosen)
     for start, end in pairwise([*chosen, len(photos)]):

@@ -91,7 +91,11 @@ def table_pairs(path: Path) -> dict[str, tuple[Path, Path]]:
     if not rows or any(len(row) != 2 for row in rows):
         lengths = sorted({len(row) for row in rows})
         raise ValueError(f"`data` must be a CSV file of two columns of paths. Received: {path} with {lengths} columns")
-    return {clean: (path.parent / degraded, path.parent / clean) for degraded, clean in rows}
+    pairs = {}
+    for degraded, clean in rows:
+        name = f"{clean} of {degraded}" if clean in pairs else clean  # a clean photo may be degraded in several ways
+        pairs[name] = (path.parent / degraded, path.parent / clean)
+    return pairs
 
 
 def paired_photos(pairs: dict[str, tuple[Path, Path]], channels: int, on_bad: str) -> PairedPhotos:

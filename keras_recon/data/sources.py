@@ -177,6 +177,8 @@ def all_photos(data, target=None, channels: int = 3, data_dir: str | None = None
     if pairs := find_pairs(data, target):
         return paired_photos(pairs, channels, on_bad)
     if not _is_path(data):
+        if not len(data):
+            raise ValueError("`data` and `val_data` must have photos. Received: an empty list")
         return _file_photos({str(path): Path(path) for path in data}, channels, on_bad)
     if data == "sample" or str(data).startswith("tfds:"):
         return load_photos(data, channels, data_dir, on_bad)[0]

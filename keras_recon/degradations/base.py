@@ -13,9 +13,9 @@ JUMP = 210306068529402873165736369884012333109  # numbers, as of NumPy's `jumped
 class Degradation:
     """What befalls an image: `degradation(image, rng)`, float (height, width, channels) of any size to float32.
 
-    Images are in [0, 1] where no degradation says otherwise. Everything random comes from `rng`. It is NumPy, SciPy and
-    Pillow, so that one seed gives the same pixels on every backend. Subclasses are frozen dataclasses that implement
-    `apply`, float32 in and out; `str()` of one is what `from_string` makes it of.
+    Images are in [0, 1] where no degradation says otherwise. Everything random comes from `rng`. It is NumPy, SciPy,
+    OpenCV and Pillow, so that one seed gives the same pixels on every backend. Subclasses are frozen dataclasses that
+    implement `apply`, float32 in and out; `str()` of one is what `from_string` makes it of.
 
     Example:
 

@@ -39,7 +39,7 @@ class GaussianNoise(Degradation):
         return self.batch(image[None], [rng])[0]
 
     def batch(self, images, rngs):
-        degraded = np.empty_like(images)
+        degraded = np.empty(images.shape, images.dtype)  # in C order, so that it can be filled flat
         is_range = isinstance(self.sigma, tuple)
         levels = NORMAL if is_range else NORMAL * np.float32(self.sigma / 255)
         for image, noisy, rng in zip(images, degraded, rngs):

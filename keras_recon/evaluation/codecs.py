@@ -3,6 +3,7 @@
 import io
 import struct
 from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import takewhile
 from typing import NamedTuple
@@ -27,14 +28,17 @@ def transmit(images: np.ndarray, codec: str, quality: int) -> tuple[np.ndarray, 
 
     The bytes are those of the coded data, see `payload`.
     """
-    decoded, sizes = [], []
-    for image in np.rint(np.asarray(images) * 255).astype("uint8"):
+
+    def through(image):
         picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
         file = io.BytesIO()
         picture.save(file, codec, quality=quality, **CODECS[codec])
-        sizes.append(payload(file.getvalue()))
         with Image.open(file) as received:
-            decoded.append(np.asarray(received.convert(picture.mode)).reshape(image.shape))
+            decoded = np.asarray(received.convert(picture.mode)).reshape(image.shape)
+        return decoded, payload(file.getvalue())
+
+    with ThreadPoolExecutor() as threads:  # Pillow codes without Python's lock
+        decoded, sizes = zip(*threads.map(through, np.rint(ops.convert_to_numpy(images) * 255).astype("uint8")))
     return np.stack(decoded).astype("float32") / 255, np.array(sizes)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras_recon.export.parity import certify, quantization_modes
 from keras_recon.export.quantized import write_litert_int8, write_onnx_int8
 from keras_recon.models import Reconstructor
+from keras_recon.models.checked import check_size
 from keras_recon.models.exportable import check_backend
 from keras_recon.utils.files import replacing, write_json
 from keras_recon.utils.run import MODEL_FILE
@@ -52,7 +53,8 @@ def export_model(
         The certificate.
 
     Raises:
-        ValueError: of an unknown format, or LiteRT of a model that `quantize("int8")` changed.
+        ValueError: of an unknown format, SavedModel of a model of unknown height or width, or LiteRT of one that
+            `quantize("int8")` changed.
         RuntimeError: the backend cannot write a format, or a file does not answer as the model does.
         ImportError: a format needs a package that is not installed, and the extra that brings it.
 
@@ -69,9 +71,12 @@ def export_model(
             raise ValueError(f"`formats` must be some of {list(FORMATS)}. Received: {name!r}")
         check_backend(FORMATS[name].keras_name)
         _check_quantization(model, name)
+        if name == "savedmodel":  # it cuts whole photos into tiles
+            check_size(model)
         missing = [package for package in FORMATS[name].packages if find_spec(package) is None]
         if missing:
             raise ImportError(f'{name} needs {", ".join(missing)}, of the extra `export`: pip install -e ".[export]"')
+    images = keras.ops.convert_to_numpy(model.checked(images)).astype("float32")  # the runtimes cast nothing
     folder, merged = Path(folder), model.merged()
     with ExitStack() as stack:
         paths = {name: stack.enter_context(replacing(folder / FORMATS[name].file)) for name in formats}

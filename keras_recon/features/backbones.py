@@ -56,10 +56,15 @@ def load_mean_std(preset: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if preset.startswith("hf://"):
         import huggingface_hub
 
-        path = Path(huggingface_hub.hf_hub_download(preset.removeprefix("hf://"), "preprocessor_config.json"))
+        try:
+            path = Path(huggingface_hub.hf_hub_download(preset.removeprefix("hf://"), "preprocessor_config.json"))
+        except huggingface_hub.errors.EntryNotFoundError as error:
+            if isinstance(error, huggingface_hub.errors.LocalEntryNotFoundError):  # offline: there may be one
+                raise
+            path = None
     else:
         path = Path(preset, "preprocessor_config.json")
-    if path.exists():
+    if path and path.exists():
         config = json.loads(path.read_text())
         return tuple(config["image_mean"]), tuple(config["image_std"])
     warnings.warn(f"The preset {preset!r} says no mean and std of its inputs: taking 0.5 and 0.5", stacklevel=2)

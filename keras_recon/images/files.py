@@ -29,7 +29,8 @@ FORMATS = {
 # What is read, in Pillow's words. Whatever a file is called, Pillow would take it for any of its 40 formats, and start
 # Ghostscript for some.
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
-HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc")  # what such files begin with, from their fourth byte on
+# What such files begin with, from their fourth byte on.
+HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
 COLOR_SPACES = {1: b"GRAY", 3: b"RGB "}  # in the words of an ICC profile, by the channels of the pixels
 
 
@@ -145,18 +146,22 @@ def open_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXEL
 def identify(file: BinaryIO, max_megapixels: float) -> Image.Image:
     """As `Image.open`, but for its bound of the pixels, which is the whole process's."""
     _learn_formats()
-    header, size = file.read(32), file.seek(0, io.SEEK_END)
+    header, size, flaw = file.read(32), file.seek(0, io.SEEK_END), None
     for format in READABLE:
         factory, accept = Image.OPEN.get(format, (None, None))
         if accept and accept(header) is True:
             file.seek(0)
-            image = factory(file, "")
+            try:
+                image = factory(file, "")
+            except SyntaxError as error:  # of AVIF for HEIC, which may begin alike
+                flaw = error
+                continue
             check_size(*image.size, max_megapixels)
             check_claim(image, header, size)
             return image
     if header[4:12] in HEIC and "HEIF" not in Image.OPEN:
         raise ValueError("HEIC needs the package pillow-heif, of the extra `heif`: pip install -e '.[heif]'")
-    raise ValueError(f"cannot identify image file: it is none of {', '.join(READABLE)}")
+    raise flaw or ValueError(f"cannot identify image file: it is none of {', '.join(READABLE)}")
 
 
 @lru_cache

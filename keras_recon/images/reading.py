@@ -17,9 +17,9 @@ SCALE = {"L;2": 85, "L;4": 17}  # from the levels of such a PNG to 255
 def read_image(source: str | Path | bytes, max_megapixels: float = MAX_MEGAPIXELS) -> ImageFile:
     """Decode the first frame of an image file, or of its bytes, upright by its EXIF orientation.
 
-    More than 8 bits per channel become 16 bits. Palettes, CMYK (by its profile, where it has one) and other colours
-    become RGB, single bits and floats 8 bits. What cannot be read raises a BadImage, and so does what claims too many
-    pixels, see `open_image`.
+    More than 8 bits per channel become 16 bits, those of AVIF and HEIC 8 bits. Palettes, CMYK (by its profile, where it
+    has one) and other colours become RGB, single bits and floats 8 bits. What cannot be read raises a BadImage, and so
+    does what claims too many pixels, see `open_image`.
 
     Example:
 
@@ -96,7 +96,8 @@ def orientation_of(image: Image.Image) -> int:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """(height, width) of an opened image once it is `turned`."""
-    return image.size if orientation_of(image) in range(5, 9) else image.size[::-1]
+    is_turned = image.format == "TIFF"  # Pillow turns the size of one as it opens it
+    return image.size if not is_turned and orientation_of(image) in range(5, 9) else image.size[::-1]
 
 
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:

@@ -46,6 +46,17 @@ class PhotoProtocol:
     color_space: str = "rgb"
     border: int = 0
 
+    def check(self, model: Reconstructor):
+        """Refuse a model whose outputs could not be measured."""
+        if self.degradation and model.upscale > 1:  # the photo would be smaller than what is made of it
+            raise ValueError(
+                f"`degradation` must be None for a model that enlarges. Received: degradation={self.degradation}"
+            )
+        if self.color_space == "y" and model.image_shape[2] > 3:
+            raise ValueError(
+                f"`color_space` must be 'rgb' for {model.image_shape[2]} channels. Received: color_space='y'"
+            )
+
     def output(self, model: Reconstructor, photo: np.ndarray, name: str, progress: Callable | None = None):
         """What the model makes of a photo, uint8 or uint16 (height, width, channels): of that type, or float32."""
         inputs = photo if self.quantize and not self.degradation else to_float(photo)

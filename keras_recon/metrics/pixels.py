@@ -59,11 +59,17 @@ def multi_scale_ssim(y_true, y_pred):
     score = 1.0
     for weight in MS_SSIM_WEIGHTS[:-1]:
         _, contrast = _ssim_terms(y_true, y_pred)
-        score *= ops.power(ops.relu(ops.mean(contrast, axis=(2, 3))), weight)
+        score *= _positive_power(ops.mean(contrast, axis=(2, 3)), weight)
         y_true, y_pred = _halve(y_true), _halve(y_pred)
     luminance, contrast = _ssim_terms(y_true, y_pred)
-    score *= ops.power(ops.relu(ops.mean(luminance * contrast, axis=(2, 3))), MS_SSIM_WEIGHTS[-1])
+    score *= _positive_power(ops.mean(luminance * contrast, axis=(2, 3)), MS_SSIM_WEIGHTS[-1])
     return ops.minimum(ops.mean(score, axis=1), 1.0)  # over channels
+
+
+def _positive_power(values, exponent):
+    """Powers of values, 0 of those below 0. The slope at 0 is 0, where that of `power` is infinite."""
+    others = values <= 0  # NaN stays
+    return ops.where(others, 0.0, ops.power(ops.where(others, 1.0, values), exponent))
 
 
 def _halve(images):

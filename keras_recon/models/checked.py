@@ -45,10 +45,10 @@ class Checked(keras.Model):
                 f"Received: shape={tuple(images.shape)}"
             )
 
-    def compute_output_spec(self, images, training=None):
+    def compute_output_spec(self, images, *args, **kwargs):
         """Of an unknown size, for which Keras would try the call with sizes of its own."""
         if None not in self.image_shape:
-            return super().compute_output_spec(images, training=training)
+            return super().compute_output_spec(images, *args, **kwargs)
         scaled = [side and side * self.upscale for side in images.shape[1:3]]
         return keras.KerasTensor((images.shape[0], *scaled, images.shape[3]), "float32")
 

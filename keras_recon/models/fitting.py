@@ -21,8 +21,14 @@ def fitting_patches(model, data: np.ndarray | Iterable, max_patches: int | None)
                 f"`data` must be float images in [0, 1], bytes divided by 255, with {model.image_shape[2]} channels. "
                 f"Received: {clean.dtype} of shape {clean.shape}"
             )
+        sides = clean.shape[1:3]
+        if not all(side and side % model.patch_size == 0 for side in sides):
+            raise ValueError(
+                f"`data` must be images whose height and width are multiples of {model.patch_size}. "
+                f"Received: {sides[0]}x{sides[1]}"
+            )
         check_range(degraded)
-        count = math.ceil(missing / math.prod(side // model.patch_size for side in clean.shape[1:3]))
+        count = math.ceil(missing / math.prod(side // model.patch_size for side in sides))
         pair = ops.convert_to_tensor(np.concatenate([degraded[:count], clean[:count]]), "float32")
         pair = ops.convert_to_numpy(model.patches(pair)).reshape(2, -1, values)
         patches.append(pair[:, :missing])

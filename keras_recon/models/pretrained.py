@@ -206,9 +206,9 @@ class PretrainedViTReconstructor(Reconstructor):
         optimizer = finetuning.optimizer_for(self.strategy, optimizer, self.variable_depths())
         super().compile(optimizer, *args, **kwargs)
 
-    def fit(self, x=None, *args, callbacks=None, **kwargs):
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, *args, **kwargs):
         callbacks = finetuning.callbacks_for(self.strategy, callbacks, max(self.feature_layers))
-        return super().fit(x, *args, callbacks=callbacks, **kwargs)
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
 
     def trainable_report(self) -> str:
         """A table of the model's parts: their parameters and how many of them are trained."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from keras_recon.models.exportable import Exportable
-from keras_recon.models.trainable import PartlyTrained, freeze_layers, frozen_layers, lora_variables
+from keras_recon.models.trainable import PartlyTrained, freeze_layers, frozen_layers, lora_variables, own_weights
 from keras_recon.presets import PRESETS, model_file
 from keras_recon.utils.files import replacing
 from keras_recon.utils.run import Run
@@ -54,7 +54,7 @@ class SafelySaved(Exportable, PartlyTrained):
     def clone(self, **changes) -> "SafelySaved":
         """A copy with the same weights, not compiled, whose configuration differs by `changes`."""
         copy = type(self).from_config({**self.get_config(), **changes})
-        copy.set_weights(self.get_weights())
+        copy.set_weights([keras.ops.convert_to_numpy(v) for v in own_weights(self)])
         return copy
 
     def save_to_preset(self, folder: str | Path):

@@ -43,6 +43,13 @@ class LoRAState(keras.layers.Layer):
             variable.assign(store[str(i)])
 
 
+def own_weights(model: keras.Model) -> list:
+    """A model's weights but those of an adversary, which copies do not have."""
+    adversary = getattr(model, "adversary", None)
+    others = {id(v) for v in adversary.weights} if adversary else ()
+    return [v for v in model.weights if id(v) not in others]
+
+
 def merged_weights(model: keras.Model) -> list[np.ndarray]:
     """A model's weights, of kernels with LoRA the sums with their updates; the rank and Keras's alpha cancel."""
     groups = lora_variables(model)
@@ -51,7 +58,7 @@ def merged_weights(model: keras.Model) -> list[np.ndarray]:
     for group in groups:
         kernel, a, b = (keras.ops.convert_to_numpy(variable).astype("float32") for variable in group)
         merged[id(group[0])] = kernel + a @ b
-    return [merged.get(id(v), keras.ops.convert_to_numpy(v)) for v in model.weights if id(v) not in updates]
+    return [merged.get(id(v), keras.ops.convert_to_numpy(v)) for v in own_weights(model) if id(v) not in updates]
 
 
 class PartlyTrained(keras.Model):
@@ -79,6 +86,8 @@ class PartlyTrained(keras.Model):
         >>> sorted({v.name for v in model.trainable_variables})
         ['lora_kernel_a', 'lora_kernel_b']
         """
+        if not hasattr(self, "encoder"):
+            raise ValueError(f"`enable_lora` needs a model with an encoder. Received: a {type(self).__name__}")
         self.check_lora(rank)
         layers = [*self.encoder._flatten_layers(), *self.decoder._flatten_layers()]
         attention = [layer for layer in layers if layer.name == "qkv"]

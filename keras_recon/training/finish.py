@@ -6,6 +6,7 @@ from functools import partial
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_recon import data, degradations
 from keras_recon.callbacks.run_summary import log_final
@@ -143,7 +144,7 @@ def _enlarged(images, factor: int):
     if factor == 1:
         return images
     size = [factor * side for side in images.shape[1:3]]
-    return np.stack([resize_bicubic(np.asarray(image), size) for image in images])
+    return np.stack([resize_bicubic(image, size) for image in ops.convert_to_numpy(images)])
 
 
 def _write_bad_images(run, training, validation) -> str:

@@ -83,13 +83,15 @@ class Run:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
     def cut_log(self, epochs: int):
-        """Keep the logs of the first `epochs` epochs, which a resumed run has behind it."""
-        if not epochs:
-            self.log.unlink(missing_ok=True)
+        """Keep the logs of the first `epochs` epochs, which a resumed run has behind it; of none, an empty file.
+
+        `CSVLogger` looks again whether it should write the names of the columns only where there is a file.
+        """
+        if not self.log.exists():
             return
         lines = self.log.read_text().splitlines(keepends=True)
         with replacing(self.log) as temporary:
-            temporary.write_text("".join(lines[: epochs + 1]))
+            temporary.write_text("".join(lines[: epochs + 1 if epochs else 0]))
 
     def lock(self) -> FileLock:
         """A lock that one process has at a time, and that the system frees when the process ends."""

@@ -37,6 +37,10 @@ def test_callbacks_behind_it_see_the_average():
             average = self.model.optimizer._model_variables_moving_average
             seen["average"] = [np.array(ops.convert_to_numpy(v)) for v in average]
 
+        def on_epoch_begin(self, epoch, logs=None):
+            seen["begun"] = [np.array(ops.convert_to_numpy(v)) for v in self.model.trainable_variables]
+            seen["before"] = seen.get("saved")
+
         def on_epoch_end(self, epoch, logs=None):
             seen["saved"] = [np.array(ops.convert_to_numpy(v)) for v in self.model.trainable_variables]
 
@@ -46,6 +50,8 @@ def test_callbacks_behind_it_see_the_average():
         np.testing.assert_array_equal(saved, average)
     for saved, trained in zip(seen["saved"], seen["trained"]):
         assert not np.array_equal(saved, trained)
+    for begun, saved in zip(seen["begun"], seen["before"]):  # the second epoch goes on from the first's average
+        np.testing.assert_array_equal(begun, saved)
 
 
 def test_throughput_stands_in_the_logs():
@@ -61,6 +67,9 @@ def test_throughput_stands_in_the_logs():
     fit(compiled(), [Throughput(batch_size=4), Slow()], epochs=1)
     assert 1 < seen["images_per_second"] < 4 / 0.05  # four images in at least the time slept
     assert seen["seconds"] > 4 * 0.05
+    seen.clear()
+    fit(compiled(), [Throughput(batch_size=4), Slow()], epochs=1, steps_per_epoch=1)
+    assert 0 < seen["images_per_second"] < 4 / 0.05
 
 
 def events_of(folder):

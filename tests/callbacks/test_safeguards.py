@@ -147,6 +147,11 @@ def test_what_diverges_is_named_before_it_is_saved(tmp_path, value):
     assert [p.name for p in tmp_path.iterdir()] == ["step-0.weights.h5"]
 
 
+def test_an_infinite_loss_diverges_from_the_first_step_on(tmp_path):
+    with pytest.raises(Diverged, match="came to inf"):
+        HaltOnDivergence(TrainingBackup(tmp_path, STEPS), lambda step: []).on_train_batch_end(0, {"loss": np.inf})
+
+
 def test_a_loss_that_falls_or_wavers_is_no_divergence(tmp_path):
     halt = HaltOnDivergence(TrainingBackup(tmp_path, STEPS), lambda step: [])
     for loss in (1.0, 0.01, 0.5, 0.0, 9e-5):

@@ -56,6 +56,12 @@ def test_grid():
     assert crops.shape == (6, 8, 8, 3)
 
 
+@pytest.mark.parametrize("limit", [None, 5])
+def test_no_photos_are_refused(limit):
+    with pytest.raises(ValueError, match="Received: 0 photos"):
+        grid_crops(numbered(0), (8, 8), stride=8, limit=limit)
+
+
 def test_a_limit_spreads_over_photos_and_grid():
     crops = np.rint(grid_crops(numbered(10, 64, 64), (8, 8), stride=8, limit=20) * 255)
     assert [int(crop[0, 0, 0]) for crop in crops] == [i // 2 for i in range(20)]

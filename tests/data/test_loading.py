@@ -192,6 +192,8 @@ def test_spread_takes_both_kinds(without_tensorflow):
         ({"image_shape": (16, 24, 3), "quarter_turns": True}, "`quarter_turns` needs square crops"),
         ({"data": "nowhere"}, "Received: data='nowhere'"),
         ({"data": []}, r"pair \(train, validation\).*Received: 0$"),
+        ({"val_data": []}, "`data` and `val_data` must have photos. Received: an empty list"),
+        ({"data": [], "val_data": "sample"}, "`data` and `val_data` must have photos. Received: an empty list"),
         ({"data": (["a.png"], [])}, "must have images for training and for validation. Received: 1 and 0"),
         ({"data": np.zeros((5, 16, 16, 3))}, r"pair \(train, validation\).*Received: 5 of type ndarray"),
         ({"data": [np.zeros((5, 16, 16, 3))] * 3}, "Received: 3 of type ndarray"),

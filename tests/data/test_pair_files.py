@@ -200,3 +200,16 @@ def test_of_one_pair_each_side_has_halves_of_both(tmp_path, cache):
     for photos in parts:
         degraded, clean = RandomPairs(photos, (16, 16, 3), seed=0).batch(0, 0, 5)
         assert clean.shape == (5, 16, 16, 3) and are_negatives(degraded, clean)
+
+
+def test_a_clean_photo_may_have_several_degraded_ones(tmp_path):
+    for i in range(6):
+        save(tmp_path / f"{i}.png", pixels(i))
+        for kind in "ab":
+            save(tmp_path / f"{kind}{i}.bmp", 255 - pixels(i))
+    (tmp_path / "pairs.csv").write_text("".join(f"{kind}{i}.bmp,{i}.png\n" for kind in "ab" for i in range(6)))
+    pairs = table_pairs(tmp_path / "pairs.csv")
+    assert len(pairs) == 12 and pairs["3.png of b3.bmp"] == (tmp_path / "b3.bmp", tmp_path / "3.png")
+    parts = load_photos(tmp_path / "pairs.csv")
+    training, validation = ({photos.paths[key] for key in photos.keys} for photos in parts)
+    assert sum(map(len, parts)) == 12 and not training & validation

@@ -66,3 +66,10 @@ def test_every_value_is_filled(count):
     values = np.full(count, np.nan, "float32")
     fill_normal(values, rng())
     assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise(25), GaussianNoise((10, 50)), PoissonGaussianNoise(peak=30)])
+@pytest.mark.parametrize("turned", [np.rot90, lambda image: np.moveaxis(image, 2, 0), np.asfortranarray])
+def test_the_order_in_memory_does_not_matter(noise, turned):
+    image = turned(rng().random((40, 50, 3), "float32"))
+    np.testing.assert_array_equal(noise(image, rng(1)), noise(np.ascontiguousarray(image), rng(1)))

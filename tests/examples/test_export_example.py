@@ -6,7 +6,7 @@ import pytest
 from contracts import random_images
 from models.test_vit import TINY
 
-from keras_recon.models import ViTReconstructor
+from keras_recon.models import RestorationUNet, ViTReconstructor
 
 pytest.importorskip("tensorflow", reason="the crops come with the data pipeline")
 
@@ -28,9 +28,13 @@ def test_a_saved_model_is_exported_beside_itself(tmp_path, capsys):
 def test_mistakes_are_named(tmp_path, capsys):
     damaged = tmp_path / "model.keras"
     damaged.write_text("nothing")
-    for model, message in ((tmp_path / "nowhere", "MODEL must be"), (damaged, "Cannot load the model")):
+    for model, message in ((tmp_path / ("n" * 300), "MODEL must be"), (damaged, "Cannot load the model")):
         with pytest.raises(SystemExit) as exit_:
             export.main([str(model)])
         assert exit_.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"error: {message}") and str(model) in line
+    RestorationUNet((None, None, 3), filters=(4, 8)).save(damaged)
+    with pytest.raises(SystemExit) as exit_:
+        export.main([str(damaged), "--format", "keras"])
+    assert exit_.value.code == 2 and "must have a height and a width" in capsys.readouterr().err.splitlines()[-1]

@@ -110,6 +110,7 @@ def test_a_model_of_4_channels_gets_alpha_and_gives_it(folder):
     photo = from_float(random_images(1, 30, 25, 4)[0], "uint8")
     photo[..., 3] = photo[..., 3].clip(1)  # nothing is hidden
     Image.fromarray(photo).save(folder / "in" / "a.png")
+    assert run(folder, "--reference", str(folder / "in"), "--color-space", "y") == 2  # before the work
     assert run(folder, "--reference", str(folder / "in")) == 0
     np.testing.assert_array_equal(Image.open(folder / "out" / "a.png"), reconstruct_photo(rgba, photo))
     gray = np.asarray(Image.open(folder / "in" / "deep" / "b.png"))[..., None]
@@ -225,6 +226,8 @@ def test_a_hundred_megapixels_take_less_than_2_gb(tmp_path):
         (["--degradation", "nois:3"], "Received: degradation='nois:3'"),
         (["--output", __file__], "--output must be a folder, or a file of .png"),
         (["--reference", "nowhere"], "--reference must be a folder"),
+        (["--reference", "n" * 300], "--reference must be a folder"),
+        (["--model", "n" * 300 + ".keras"], "--model must be"),
         (["--error-maps"], "--error-maps needs --reference or --degradation"),
         (["--output", "-"], "--output must be a folder for 3 photos"),
     ],

@@ -19,13 +19,16 @@ def small(**kwargs):
 
 @pytest.mark.slow
 def test_a_short_run_leaves_a_codec_and_its_scores(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_codec, "ImageCodec", small)
+    built = []
+    monkeypatch.setattr(train_codec, "ImageCodec", lambda **kwargs: built.append(small(**kwargs)) or built[0])
     monkeypatch.chdir(tmp_path)
     train_codec.main(SHORT)
     assert all([*(tmp_path / "runs" / "codec" / name).iterdir()] for name in ("validation", "rate_distortion"))
     codec = keras.saving.load_model(tmp_path / "saved_models" / "codec" / "model.keras")
     assert isinstance(codec, ImageCodec) and codec.optimizer.iterations == 2
     assert not np.allclose(codec.mean, 0.5)  # adapted to the photos
+    for saved, measured in zip(codec.get_weights(), built[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(saved, measured)
     *_, header, first, second, third, fourth, fifth = capsys.readouterr().out.splitlines()
     assert header == "quality  bits per pixel  PSNR (dB)"
     scores = np.array([line.split() for line in (first, second, third, fourth, fifth)], float)

@@ -198,6 +198,28 @@ def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_only_a_savedmodel_needs_a_size(tmp_path):
+    model = models.RestorationUNet((None, None, 3), filters=(4, 8))
+    assert "keras" in export_model(model, tmp_path / "keras", ["keras"], IMAGES)["files"]
+    if can_export(export.FORMATS["savedmodel"].keras_name):
+        with pytest.raises(ValueError, match="must have a height and a width"):
+            export_model(model, tmp_path / "saved", ["keras", "savedmodel"], IMAGES)
+        assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["keras", pytest.param("onnx", marks=tensorflow), pytest.param("litert", marks=tensorflow)]
+)
+def test_images_may_be_of_64_bits_but_no_integers(tmp_path, name):
+    for package in export.FORMATS[name].packages:
+        pytest.importorskip(package, reason="in the extra `export`")
+    model = models.ConvAutoencoder((16, 16, 3), filters=(4, 8), latent_dim=5)
+    assert name in export_model(model, tmp_path / "export", [name], IMAGES.astype("float64"))["files"]
+    with pytest.raises(ValueError, match="Received: dtype=uint8"):
+        export_model(model, tmp_path / "no", [name], (IMAGES * 255).astype("uint8"))
+    assert not (tmp_path / "no").exists()
+
+
 def test_unknown_formats_are_named(tmp_path):
     with pytest.raises(ValueError, match="Received: 'pickle'"):
         export_model(models.ViTReconstructor(**TINY), tmp_path, ["pickle"], IMAGES)

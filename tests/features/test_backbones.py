@@ -148,3 +148,19 @@ def test_what_yields_no_patch_tokens_is_refused():
     layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
     with pytest.raises(ValueError, match="backbone of type Sequential"):
         backbones.backbone_parts(keras.Sequential(layers))
+
+
+def test_a_hub_preset_without_statistics_is_told_from_one_out_of_reach(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    error = hub.errors.EntryNotFoundError("404")
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(hub, "hf_hub_download", fail)
+    monkeypatch.setattr(keras_hub.layers.ImageConverter, "from_preset", fail)
+    with pytest.warns(UserWarning, match="no mean and std"):
+        assert backbones.load_mean_std("hf://owner/name") == ((0.5,) * 3, (0.5,) * 3)
+    error = hub.errors.LocalEntryNotFoundError("offline")
+    with pytest.raises(hub.errors.LocalEntryNotFoundError):
+        backbones.load_mean_std("hf://owner/name")

@@ -9,6 +9,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms
 
 from keras_recon.images import ImageFile, encode_image, read_image, write_image
+from keras_recon.images.reading import image_size
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 PROFILES = {1: SRGB[:16] + b"GRAY" + SRGB[20:], 3: SRGB}  # the name of the colour space is all that is looked at
@@ -114,6 +115,8 @@ def test_16_bits_are_turned_as_8_bits(tmp_path, orientation, kind):
     eight, sixteen = (read_image(tmp_path / f"{bits}.{kind}") for bits in (8, 16))
     assert sixteen.pixels.dtype == np.uint16
     np.testing.assert_array_equal(sixteen.pixels, eight.pixels.astype("uint16") * 257)
+    for bits in (8, 16):
+        assert image_size(tmp_path / f"{bits}.{kind}") == eight.pixels.shape[:2]
 
 
 @pytest.mark.parametrize(

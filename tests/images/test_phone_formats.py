@@ -52,8 +52,16 @@ def test_folders_hold_them(tmp_path):
     assert photos.keys == ["a.HEIC", "b.png"] and photos[0].shape == PHOTO.shape
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch):
+@pytest.mark.parametrize("brand", [b"mif1", b"msf1"])
+def test_heic_of_a_brand_that_avif_has_too(brand):
     data = encoded("HEIF")
+    np.testing.assert_array_equal(read_image(data[:8] + brand + data[12:]).pixels, read_image(data).pixels)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"msf1"])
+def test_without_the_package_the_extra_is_named(monkeypatch, brand):
+    data = encoded("HEIF")
+    data = data[:8] + brand + data[12:]
     monkeypatch.delitem(Image.OPEN, "HEIF")
     with pytest.raises(BadImage, match=r"HEIC needs the package pillow-heif, of the extra `heif`: pip install -e"):
         read_image(data)

@@ -6,6 +6,7 @@ from inference.test_reconstruction import identity
 
 from keras_recon.images.pixels import from_float, to_float
 from keras_recon.inference.protocol import PhotoProtocol, in_bits_of
+from keras_recon.models import RestorationUNet
 
 
 def noise(image, rng):
@@ -38,6 +39,16 @@ def test_outputs_are_in_the_bits_of_the_photo_unless_measured_as_floats(photo):
     np.testing.assert_array_equal(in_bits_of(photo, unquantized), quantized)
     difference = PhotoProtocol(border=3).scores(expected, quantized)["psnr"]
     assert difference == pytest.approx(10 * np.log10(12 * 255**2), abs=0.5)  # rounding has a variance of 1/12
+
+
+def test_what_could_not_be_measured_is_refused_at_once():
+    larger = RestorationUNet((16, 16, 3), filters=(6,), num_blocks=1, upscale=2)
+    with pytest.raises(ValueError, match="`degradation` must be None for a model that enlarges"):
+        PhotoProtocol(noise).check(larger)
+    PhotoProtocol(color_space="y").check(larger)
+    with pytest.raises(ValueError, match="`color_space` must be 'rgb' for 4 channels"):
+        PhotoProtocol(color_space="y").check(identity((16, 12, 4)))
+    PhotoProtocol(noise).check(identity((16, 12, 4)))
 
 
 def test_fingerprint(photo):

@@ -104,6 +104,17 @@ def test_it_is_in_backups_and_not_in_what_is_kept(tmp_path):
     assert "discriminator_hinge" not in network.fit(IMAGES, IMAGES, verbose=0).history
 
 
+@pytest.mark.parametrize("lora", [False, True])
+def test_copies_have_none(lora):
+    network = model()
+    if lora:
+        network.enable_lora(2)
+    network.add_adversary(0.1)
+    for copy in (network.clone(), network.merged() if lora else network.clone(name="copy")):
+        assert copy.adversary is None
+        np.testing.assert_allclose(outputs_of(copy, IMAGES), outputs_of(network, IMAGES), atol=1e-6)
+
+
 def test_half_precision():
     network, history = trained(0.1, steps=2, rate=0.01, dtype="mixed_bfloat16")
     assert np.isfinite(history["loss"]).all() and network.adversary.discriminator.compute_dtype == "bfloat16"

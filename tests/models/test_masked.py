@@ -210,3 +210,12 @@ def test_wrong_masks_get_one_sentence():
         model(images, patch_mask=mask)
     with pytest.raises(ValueError, match="normalize_target=True"):
         ViTReconstructor(**NORMALIZED).decode(np.zeros((1, *model.latent_shape), "float32"))
+
+
+@pytest.mark.parametrize("config", [MASKED, {**TINY, "mask_ratio": 0.75, "linear_path": False}])
+def test_masks_are_inputs_of_a_functional_model(config):
+    model, images, mask = noisy(ViTReconstructor(**config)), random_images(2, 16, 16, 3), random_masks(2, 12)
+    inputs = [keras.Input((16, 16, 3)), keras.Input((4, 4), dtype="bool")]
+    functional = keras.Model(inputs, model(inputs[0], patch_mask=inputs[1]))
+    expected = to_numpy(model(images, patch_mask=mask))
+    np.testing.assert_allclose(to_numpy(functional([images, mask])), expected, atol=1e-5)

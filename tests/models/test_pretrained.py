@@ -7,6 +7,7 @@ from models.test_vit import TINY as TINY_VIT
 from models.tiny_backbones import DECODER, tiny, tiny_backbone
 
 from keras_recon.models import LinearReconstructor, PretrainedViTReconstructor
+from keras_recon.optimizers import LayerwiseAdamW
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,15 @@ def test_the_report_counts_what_trains():
 def test_wrong_arguments_get_one_sentence(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny(**changes)
+
+
+def test_fit_takes_keras_arguments_by_position():
+    model, images = tiny(strategy="gradual:1"), random_images(4, 16, 16, 3)
+    model.compile(LayerwiseAdamW(1e-3), "mse")
+    seen = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
+    epochs = []
+    model.fit(images, images, 2, 2, 0, [seen], 0.0, (images, images))
+    assert epochs == [0, 1] and "val_loss" in model.history.history
 
 
 def test_a_name_is_no_backbone():

@@ -138,6 +138,17 @@ def test_adapt_on_nothing_says_so():
         ViTReconstructor(**TINY).adapt([])
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 3, 3), (2, 30, 32, 3), (2, 32, 0, 3)])
+def test_adapt_refuses_parts_of_patches(shape):
+    with pytest.raises(ValueError, match=f"multiples of 4. Received: {shape[1]}x{shape[2]}"):
+        ViTReconstructor(**TINY).adapt(np.zeros(shape, "float32"))
+
+
+def test_without_an_encoder_there_is_no_lora():
+    with pytest.raises(ValueError, match="Received: a LinearReconstructor"):
+        LinearReconstructor().enable_lora(4)
+
+
 @pytest.mark.parametrize("model_class", [ConvAutoencoder, LinearReconstructor])
 def test_fully_convolutional_models_take_other_sizes(model_class):
     model = model_class((32, 32, 3))

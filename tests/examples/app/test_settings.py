@@ -55,6 +55,8 @@ def test_the_warm_up_fits_into_short_runs():
         (["--seed=-1"], "Received: seed=-1"),
         (["--adversarial=-1"], "--adversarial must be finite, from 0. Received: adversarial=-1.0"),
         (["--adversarial", "0.1"], "--adversarial must be 0 without --init, whose model it makes look right. Received"),
+        (["--data", "n" * 300], "--data must be 'sample', 'tfds:NAME', a CSV file of pairs or a folder"),
+        (["--data", "sample", "--target", "n" * 300], "--target must be a folder of images that is there"),
         (["--data", "nowhere"], "a folder of images that is there. Received: data='nowhere'"),
         (
             ["--val-data", "nowhere"],
