@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from app import settings
 from app.evaluated import crops, photos_of, validation_crops
-from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, check_held_out, data_of, steps_within
+from app.jobs import CALIBRATION, SHARED, Job, Spec, check_comparable, check_held_out, steps_within
 from app.parser import Parser, fail
 from app.quiet import quiet_start
 from app.settings import RunConfig
 
-from keras_recon.utils.run import Run
+from keras_recon.utils.run import Run, data_of
 
 BATCH = 64
 OTHER_ROWS = ("original", "pca", "mean", "input", "jpeg", "webp", "avif")

@@ -51,6 +51,10 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
     def _use_weight_decay(self, variable):  # of what has a depth, `update_step` does it
         return self._depths[self._get_variable_index(variable)] is None and super()._use_weight_decay(variable)
 
+    def _apply_weight_decay(self, variables):
+        if any(map(self._use_weight_decay, variables)):  # of none, PyTorch refuses an empty list
+            super()._apply_weight_decay(variables)
+
     def update_step(self, gradient, variable, learning_rate):
         depth = self._depths[self._get_variable_index(variable)]
         if depth is not None:

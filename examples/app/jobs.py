@@ -15,7 +15,7 @@ from app.parser import fail
 from app.settings import RunConfig, flag
 from app.systems import SYSTEMS
 
-from keras_recon.utils.run import Run
+from keras_recon.utils.run import Run, data_of
 
 SCRIPTS = {
     name: Path(__file__).parents[1] / system.script for name, system in SYSTEMS.items() if name != "mae"
@@ -38,7 +38,6 @@ SHARED = (
     "saved_models",
     "logs",
 )
-DATA = ("data", "target", "val_data", "val_target", "resize")  # of these, what says which photos
 RESERVED = (*SHARED, "epochs", "steps_per_epoch", "seed", "run_name", "resume")
 CALIBRATION = {"epochs": 2, "steps_per_epoch": 150}  # as many steps as it takes for XLA, see keras_recon.training
 
@@ -164,11 +163,6 @@ def check_comparable(
             f"all runs must have {of_data}the image shape {image_shape}, the degradation {degradation} and one number "
             f"of latent values. Received: {received}"
         )
-
-
-def data_of(config: dict) -> str:
-    """What a run's photos are, as text."""
-    return ", ".join(str(config[name]) for name in DATA if config.get(name))  # older runs lack newer settings
 
 
 def check_held_out(runs: dict[str, list[Run]], validation):

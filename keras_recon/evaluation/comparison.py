@@ -19,7 +19,7 @@ from keras_recon.evaluation.systems import System
 from keras_recon.evaluation.verdicts import RANDOM, Curve, Entry, Verdict, verdicts
 from keras_recon.models import Reconstructor
 from keras_recon.saving import load_model
-from keras_recon.utils.run import Run
+from keras_recon.utils.run import Run, data_of
 
 BATCH = 64
 RATE_BATCHES = 4  # of the fitting ones, which steps and probabilities of latents are fitted to
@@ -169,7 +169,7 @@ def _references(systems, images, batches, degradation):
 
 def _entries(trained, runs, curves):
     """The trained systems with their curves, or what each was trained on, where they cannot be compared by these."""
-    data = {label: seeds[0].config.get("data", "photos as given") for label, seeds in runs.items()}
+    data = {label: data_of(seeds[0].config) or "photos as given" for label, seeds in runs.items()}
     if len(set(data.values())) > 1:
         return [], [f"{label}: trained on {of_run}." for label, of_run in data.items()]
     return [

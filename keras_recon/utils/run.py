@@ -9,6 +9,12 @@ from filelock import FileLock
 from keras_recon.utils.files import replacing, write_json
 
 MODEL_FILE = "model.keras"
+DATA = ("data", "target", "val_data", "val_target", "resize")  # the settings that say which photos
+
+
+def data_of(config: dict) -> str:
+    """What the photos of a run of these settings are, as text."""
+    return ", ".join(str(config[name]) for name in DATA if config.get(name))  # older runs lack newer settings
 
 
 class Run:

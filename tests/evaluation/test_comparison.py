@@ -23,7 +23,7 @@ BATCHES = [(IMAGES[i : i + 8], IMAGES[i : i + 8]) for i in range(0, 24, 8)]
 PHOTOS = np.repeat(np.arange(6), 4)
 
 
-def finished_run(folder, model, seed=0, data="sample"):
+def finished_run(folder, model, seed=0, data="sample", **settings):
     """A run's folder as training leaves it, of a model that is PCA and noise."""
     model.adapt(IMAGES)
     rng = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def finished_run(folder, model, seed=0, data="sample"):
     folder.mkdir()
     model.save(folder / "model.keras")
     config = {"data": data, "steps_per_epoch": 10, "seed": seed, "run_name": folder.name}
-    config |= {"saved_models": "a", "logs": "b", "loss": "mse"}
+    config |= {"saved_models": "a", "logs": "b", "loss": "mse", **settings}
     figures = {"psnr": 0.0, "ssim": 0.0, "seconds": 9.0, "parameters": model.count_params(), "latent values": 80}
     protocol = {"weights": "best", "backend": "any", "device": "CPU", "machine": "two cores"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -124,6 +124,13 @@ def test_random_weights_are_no_pretrained_vit(tmp_path):
     (run.folder / "config.json").write_text(json.dumps(config))
     (entry,) = compare({"a": [Run(run.folder)]}, IMAGES, PHOTOS, BATCHES, BATCHES).entries
     assert entry.system == RANDOM
+
+
+def test_runs_with_other_validation_photos_have_no_verdicts(measured, tmp_path):
+    run = finished_run(tmp_path / "b", models.LinearReconstructor((16, 16, 3), 4, 5), val_data="others/")
+    comparison = compare({"conv": measured[0]["conv"], "b": [run]}, IMAGES, PHOTOS, BATCHES, BATCHES)
+    assert comparison.remarks[:2] == ["conv: trained on sample.", "b: trained on sample, others/."]
+    assert comparison.entries == []
 
 
 def test_runs_of_different_data_have_rows_and_remarks_but_no_verdicts(tmp_path):
