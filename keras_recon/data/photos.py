@@ -188,9 +188,10 @@ class Photos(Sequence):
         """Take a photo for bad: the log tells of it once."""
         if self.on_bad == "error":
             raise ValueError(str(BadImage(reason, key)))  # by its plain name it comes out of tf.data
-        if str(key) not in self.bad:  # two threads may meet it
+        is_new = str(key) not in self.bad
+        self.bad[str(key)] = reason  # at once: another thread may meet it while this one writes
+        if is_new:
             logger.warning("%s is left out: %s", shown(str(key)), reason)
-        self.bad[str(key)] = reason
         self._check_share()
 
     def _check_share(self):
