@@ -218,12 +218,9 @@ class AnomalyDetector(SafelySaved):
     def _photos(self, photos, on_bad: str = "error") -> Sequence[np.ndarray]:
         """Photos of a folder, of paths or of arrays, with the model's number of channels."""
         channels = self.image_shape[-1]
-        if isinstance(photos, (str, Path)):
-            files = folder_photos(photos, channels=channels, on_bad=on_bad)
-        else:
-            files = Photos(photos, lambda p: p if hasattr(p, "shape") else read_photo(p, channels), on_bad=on_bad)
-        found = [photo for i in range(len(files)) if (photo := files.first_good([i], np.asarray)) is not None]
-        for photo in found:
+
+        def read(photo):
+            photo = np.asarray(photo) if hasattr(photo, "shape") else read_photo(photo, channels)
             is_float = np.issubdtype(photo.dtype, np.floating)
             if photo.shape[2:] != (channels,) or not (is_float or photo.dtype in (np.uint8, np.uint16)):
                 raise ValueError(
@@ -232,7 +229,11 @@ class AnomalyDetector(SafelySaved):
                 )
             if is_float:
                 check_range(photo)
-        return found
+            return photo
+
+        is_folder = isinstance(photos, (str, Path))
+        files = folder_photos(photos, channels, on_bad) if is_folder else Photos(photos, read, on_bad=on_bad)
+        return [photo for i in range(len(files)) if (photo := files.first_good([i], np.asarray)) is not None]
 
     def get_config(self):
         parts = {"preset": self.extractor, "method": self.method}

@@ -31,8 +31,6 @@ class Store:
 
     def add(self, index: int, photo: np.ndarray):
         """Keep photo `index`, (height, width, channels), if there is room."""
-        if photo.ndim != 3:  # who asked for it refuses it
-            return
         with self._lock:  # tf.data calls from several threads
             start, kind = self._used, (photo.dtype, photo.shape[2])
             if self.offsets[index] >= 0 or start + photo.nbytes > self.room or (self.kind or kind) != kind:

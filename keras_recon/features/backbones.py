@@ -58,9 +58,9 @@ def load_mean_std(preset: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
         try:
             path = Path(huggingface_hub.hf_hub_download(preset.removeprefix("hf://"), "preprocessor_config.json"))
-        except huggingface_hub.errors.EntryNotFoundError as error:
-            if isinstance(error, huggingface_hub.errors.LocalEntryNotFoundError):  # offline: there may be one
-                raise
+        except huggingface_hub.errors.LocalEntryNotFoundError:  # offline: there may be one
+            raise
+        except huggingface_hub.errors.EntryNotFoundError:
             path = None
     else:
         path = Path(preset, "preprocessor_config.json")
