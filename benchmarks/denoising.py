@@ -17,9 +17,8 @@ from skimage.restoration import denoise_nl_means, denoise_wavelet
 
 from keras_recon import data, load_model
 from keras_recon.degradations import GaussianNoise
-from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
-from keras_recon.utils.tables import results_table
+from keras_recon.utils.tables import environment, results_table
 
 
 def wavelet(noisy: np.ndarray, sigma: float) -> np.ndarray:

@@ -144,9 +144,8 @@ def main(argv: list[str] | None = None):
         args.rounds = args.steps = 1
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the contestants share the GPU's memory
-    from keras_recon.utils.environment import environment
     from keras_recon.utils.files import write_json
-    from keras_recon.utils.tables import results_table
+    from keras_recon.utils.tables import environment, results_table
 
     results, protocol = {}, {**vars(args), "dtype": DTYPE, "machine": environment()["machine"]}
     for name in args.parts:

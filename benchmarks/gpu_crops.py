@@ -10,7 +10,7 @@ def tiles_of(photo: np.ndarray, tile: int, scales: tuple[float, ...] = (1.0,)) -
 
     There are about as many at each scale; each crop of up to half a tile is as likely as another.
     """
-    from keras_recon.images.resize import resize_bicubic
+    from keras_recon.images.pixels import resize_bicubic
 
     tiles = []
     for scale in scales:

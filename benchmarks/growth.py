@@ -18,9 +18,8 @@ from masked_encoding import forward_flops
 from processes import answer
 
 from keras_recon.models import ConvAutoencoder, Reconstructor, ViTReconstructor
-from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
-from keras_recon.utils.tables import results_table
+from keras_recon.utils.tables import environment, results_table
 
 
 class Growing(NamedTuple):

@@ -145,9 +145,8 @@ def main(argv: list[str] | None = None):
         parser.error(f"RUN must be a finished run's folder. Received: {args.run}")
     names = parser.installed(args.formats, {name: row.needs for name, row in FORMATS.items()})
     from keras_recon import load_model
-    from keras_recon.utils.environment import environment
     from keras_recon.utils.files import write_json
-    from keras_recon.utils.tables import results_table
+    from keras_recon.utils.tables import environment, results_table
 
     shape = load_model(args.run / "model.keras").image_shape
     if formats := [FORMATS[name].export for name in names if FORMATS[name].export]:

@@ -11,9 +11,8 @@ from skimage.restoration import inpaint_biharmonic
 
 from keras_recon import data, load_model
 from keras_recon.evaluation.scores import evaluate, hidden_psnr
-from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
-from keras_recon.utils.tables import results_table
+from keras_recon.utils.tables import environment, results_table
 
 
 def bilinear(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:

@@ -118,9 +118,8 @@ def main(argv: list[str] | None = None):
     names = parser.installed(args.loaders, {name: loader.needs for name, loader in LOADERS.items()})
     with suppress(ImportError):
         import torch  # noqa: F401  before TensorFlow: builds for GPUs crash behind it
-    from keras_recon.utils.environment import environment
     from keras_recon.utils.files import write_json
-    from keras_recon.utils.tables import results_table
+    from keras_recon.utils.tables import environment, results_table
 
     results = {"ran": {}}
     with tempfile.TemporaryDirectory() as root:

@@ -7,9 +7,8 @@ import numpy as np
 from arguments import Parser, positive
 
 from keras_recon.models import ViTReconstructor
-from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
-from keras_recon.utils.tables import results_table
+from keras_recon.utils.tables import environment, results_table
 
 
 def transformer_flops(tokens: int, num_layers: int, hidden_dim: int, mlp_dim: int) -> int:

@@ -9,9 +9,8 @@ from PIL import Image
 
 from keras_recon import data, load_model, metrics
 from keras_recon.images.pixels import from_float
-from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
-from keras_recon.utils.tables import results_table
+from keras_recon.utils.tables import environment, results_table
 
 BATCH = 64
 PICTURES, ENLARGED = 8, 3

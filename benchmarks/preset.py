@@ -12,7 +12,7 @@ import numpy as np
 from arguments import Parser
 from gpu_training import TASKS
 
-from keras_recon.models.safely_saved import SafelySaved
+from keras_recon.models.image_model import SafelySaved
 
 TILES = {"denoise": 128, "deblock": 128, "upscale2": 64}  # sides of the tiles of whole photos
 MAX_FLOAT16 = 6e4

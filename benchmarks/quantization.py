@@ -109,9 +109,8 @@ def main(argv: list[str] | None = None):
     args = parser.parse_args(argv)
     kinds = {name: name.removesuffix("_int8").split()[0] for name in LOADERS}
     names = parser.installed(args.formats, {name: NEEDS[kind] for name, kind in kinds.items()})
-    from keras_recon.utils.environment import environment
     from keras_recon.utils.files import write_json
-    from keras_recon.utils.tables import results_table
+    from keras_recon.utils.tables import environment, results_table
 
     results, failed = {}, {}
     for preset in args.presets:

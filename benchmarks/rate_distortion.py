@@ -27,8 +27,8 @@ from keras_recon.compression.coder import Encoder, bits
 from keras_recon.evaluation.figures import save_rate
 from keras_recon.evaluation.rate import LatentCoder, bd_rate
 from keras_recon.models import LinearReconstructor
-from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
+from keras_recon.utils.tables import environment
 
 # Pillow's options, and qualities.
 CODECS = {

@@ -16,10 +16,9 @@ from skimage.metrics import peak_signal_noise_ratio
 from keras_recon import data, load_model, reconstruct
 from keras_recon.degradations import JPEG
 from keras_recon.images.pixels import to_float
-from keras_recon.inference.scores import photo_scores
-from keras_recon.utils.environment import environment
+from keras_recon.inference import photo_scores
 from keras_recon.utils.files import write_json
-from keras_recon.utils.tables import results_table
+from keras_recon.utils.tables import environment, results_table
 
 QUALITIES = (10, 20, 30, 40)
 

@@ -119,9 +119,11 @@ def main(argv: list[str] | None = None):
     if why := missing(["torch"]):
         parser.error(f"the machine's matrix peak is measured by PyTorch: {why}")
     names_of = contestants(parser, args.tasks, args.contestants)
-    from keras_recon.utils.environment import environment  # imports take seconds
     from keras_recon.utils.files import write_json
-    from keras_recon.utils.tables import results_table
+    from keras_recon.utils.tables import (
+        environment,  # imports take seconds
+        results_table,
+    )
 
     results = {}
     order = "contestants took turns; medians of turns"

@@ -59,7 +59,7 @@ class Plan:
     def check_perceptual(self):
         """Try the network of --perceptual, which is needed last."""
         if self.args.perceptual:
-            from keras_recon.evaluation.perceptual import perceptual_scores
+            from keras_recon.evaluation.scores import perceptual_scores
 
             gray = np.full((1, *self.image_shape), 0.5, "float32")
             perceptual_scores(lambda images: images, [(gray, gray)], self.args.perceptual)

@@ -67,9 +67,8 @@ def detect(args: argparse.Namespace):
     with quiet_start():
         from keras_recon import anomaly, data, load_model  # from here on imports take seconds
         from keras_recon.images.pixels import to_float
-        from keras_recon.utils.environment import environment
         from keras_recon.utils.files import write_json
-        from keras_recon.utils.tables import results_table
+        from keras_recon.utils.tables import environment, results_table
 
     models = {run.resolve().name: load_model(run) for run in args.models}
     images = anomaly.load_images(args.folder)
@@ -135,7 +134,7 @@ def detect(args: argparse.Namespace):
 def reconstruction_maps(models: dict, good, photos: list, sigma: float) -> dict[str, list]:
     """Error maps of the photos by model, and by PCA with the patches and latents of the first one."""
     from keras_recon import anomaly, data, reconstruct
-    from keras_recon.evaluation.baselines import fit_pca
+    from keras_recon.evaluation.scores import fit_pca
 
     if not models:
         return {}

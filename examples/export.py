@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None):
         import numpy as np
 
         from keras_recon import data, export_model, load_model  # from here on imports take seconds
-        from keras_recon.images.resize import resize_bicubic
-        from keras_recon.models.checked import check_size
+        from keras_recon.images.pixels import resize_bicubic
+        from keras_recon.models.image_model import check_size
         from keras_recon.utils.run import Run
         from keras_recon.utils.tables import results_table
 

@@ -17,7 +17,7 @@ from app.photo_jobs import WRITABLE, Job, plan
 from app.photo_results import report
 from app.quiet import quiet_start
 
-# The arguments that `keras_recon.inference.protocol.PhotoProtocol` takes as they are.
+# The arguments that `keras_recon.inference.PhotoProtocol` takes as they are.
 PROTOCOL = ("seed", "overlap", "batch_size", "strength", "quantize", "color_space", "border")
 LEAST = {"tile_size": 1, "overlap": 0, "batch_size": 1, "seed": 0, "border": 0, "max_megapixels": 1}
 
@@ -107,8 +107,7 @@ def load(args):
 
 def _load(args):
     from keras_recon import degradations, load_model  # from here on imports take seconds
-    from keras_recon.inference.protocol import PhotoProtocol
-    from keras_recon.inference.reconstruct import check_model, check_strength, tile_overlaps
+    from keras_recon.inference import PhotoProtocol, check_model, check_strength, tile_overlaps
 
     model = load_model(args.model)
     if args.tile_size:
@@ -128,8 +127,7 @@ def _load(args):
 def reconstruct(job: Job, model, protocol, args: argparse.Namespace, title: str) -> dict:
     """Read, reconstruct, write and measure a photo; its line of the results."""
     from keras_recon import images
-    from keras_recon.inference.protocol import in_bits_of
-    from keras_recon.inference.scores import error_levels
+    from keras_recon.inference import error_levels, in_bits_of
 
     start = time.perf_counter()
     image = images.read_image(job.source or sys.stdin.buffer.read(), args.max_megapixels)

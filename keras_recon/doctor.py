@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from keras_recon.models import Reconstructor, ViTReconstructor
-from keras_recon.models.checked import check_size
+from keras_recon.models.image_model import check_size
 from keras_recon.saving import load_model
 from keras_recon.version import __version__
 

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from keras_recon.models import Reconstructor
 from keras_recon.models.budget import budget
-from keras_recon.models.safely_saved import SafelySaved
+from keras_recon.models.image_model import SafelySaved
 from keras_recon.presets import model_file
 from keras_recon.version import __version__
 

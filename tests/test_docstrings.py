@@ -26,7 +26,7 @@ ROOMS = (
     ),
     NEEDS_TENSORFLOW,
 )
-RUN_SUMMARY = "keras_recon.callbacks.run_summary.RunSummary"  # can be imported without TensorFlow, but not used
+RUN_SUMMARY = "keras_recon.callbacks.tensorboard.RunSummary"  # can be imported without TensorFlow, but not used
 
 
 class ShapesAsTuples(doctest.OutputChecker):

@@ -41,7 +41,3 @@ def test_imports_lead_to_rooms_before(path):
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     later = [name for name in imported(path) if ORDER.index(name) > ORDER.index(room)]
     assert not later
-
-
-def test_no_file_is_too_long_to_read():
-    assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > 250} == {}

@@ -28,7 +28,7 @@ model.save(sys.argv[1])
 loaded = keras.saving.load_model(sys.argv[1])
 np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
 from keras_recon.images import ImageFile, encode_image, read_image
-from keras_recon.inference.protocol import PhotoProtocol
+from keras_recon.inference import PhotoProtocol
 
 file = encode_image(ImageFile(np.zeros((20, 30, 3), "uint8")))
 folder = Path(sys.argv[1]).parent / "photos"

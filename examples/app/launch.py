@@ -24,7 +24,7 @@ with quiet_start():
     from keras_recon import degradations, load_model, losses
     from keras_recon.callbacks import Diverged, Interrupted
     from keras_recon.training import distribution
-    from keras_recon.training.estimate import estimate_seconds
+    from keras_recon.training.compile import estimate_seconds
     from keras_recon.training.finish import finish_run
     from keras_recon.training.train import train
     from keras_recon.utils.files import remove_temporaries

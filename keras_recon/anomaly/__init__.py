@@ -1,16 +1,11 @@
 """Defects: what a model of good photos does not know, in its features or in what it reconstructs."""
 
-from keras_recon.anomaly.classifier import DefectClassifier
-from keras_recon.anomaly.dataset import GOOD, LabeledImage, load_images
+from keras_recon.anomaly.classifier import DefectClassifier, Ensemble
+from keras_recon.anomaly.dataset import GOOD, LabeledImage, load_images, save_heat_maps
 from keras_recon.anomaly.decoder import FeatureDecoder
 from keras_recon.anomaly.detector import METHODS, AnomalyDetector, Detection
-from keras_recon.anomaly.ensemble import Ensemble
-from keras_recon.anomaly.gaussian import PatchGaussian, PositionGaussian
-from keras_recon.anomaly.nearest import NearestPatch
-from keras_recon.anomaly.pca import PCAResidual
-from keras_recon.anomaly.pictures import save_heat_maps
-from keras_recon.anomaly.reconstruction import error_map, image_score
-from keras_recon.anomaly.scores import aupro, auroc, intervals, scores, scores_by_kind
+from keras_recon.anomaly.distances import NearestPatch, PatchGaussian, PCAResidual, PositionGaussian
+from keras_recon.anomaly.scores import aupro, auroc, error_map, image_score, intervals, scores, scores_by_kind
 from keras_recon.anomaly.synthetic import synthetic_defect
 
 __all__ = [

@@ -7,21 +7,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon.anomaly.classifier import DefectClassifier
+from keras_recon.anomaly.classifier import DefectClassifier, Ensemble
 from keras_recon.anomaly.decoder import FeatureDecoder
-from keras_recon.anomaly.ensemble import Ensemble
-from keras_recon.anomaly.gaussian import PositionGaussian
-from keras_recon.anomaly.nearest import NearestPatch
-from keras_recon.anomaly.pca import PCAResidual
+from keras_recon.anomaly.distances import NearestPatch, PCAResidual, PositionGaussian
 from keras_recon.anomaly.synthetic import damaged_photos
 from keras_recon.data.photos import Photos, read_photo
 from keras_recon.data.sources import folder_photos
 from keras_recon.features import FeatureExtractor, photo_features, photo_tiles
-from keras_recon.features.photos import tile_axes
-from keras_recon.images.resize import resize_bicubic
+from keras_recon.features.extractor import tile_axes
+from keras_recon.images.pixels import resize_bicubic
 from keras_recon.images.tiles import Axis, blend
-from keras_recon.models.checked import check_range
-from keras_recon.models.safely_saved import SafelySaved
+from keras_recon.models.image_model import SafelySaved, check_range
 
 METHODS = {
     "ensemble": Ensemble,

@@ -6,14 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_recon.compression.entropy import EntropyModel
-from keras_recon.compression.halves import Halves
-from keras_recon.compression.rate_distortion import LEVELS, RateDistortion
+from keras_recon.compression.entropy import LEVELS, EntropyModel, RateDistortion
+from keras_recon.compression.integer import Halves
 from keras_recon.layers import ConvDecoder, ConvEncoder
-from keras_recon.layers.linear_autoencoder import principal_components
-from keras_recon.models.fitting import fitting_patches
-from keras_recon.models.reconstructor import centered, in_range
-from keras_recon.models.safely_saved import SafelySaved
+from keras_recon.layers.linear_path import principal_components
+from keras_recon.models.image_model import SafelySaved
+from keras_recon.models.reconstructor import centered, fitting_patches, in_range
 from keras_recon.ops import patchify, unpatchify
 from keras_recon.presets import CODECS
 

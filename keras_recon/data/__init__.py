@@ -1,10 +1,9 @@
 import importlib
 
-from keras_recon.data.crops import grid_crops, middle_parts, middle_photo, photo_grids
+from keras_recon.data.crops import RandomCrops, grid_crops, middle_parts, middle_photo, photo_grids, photos_of_step
 from keras_recon.data.loading import load
 from keras_recon.data.pairs import RandomPairs, grid_pairs, spread
 from keras_recon.data.photos import Photos, read_photo
-from keras_recon.data.random_crops import RandomCrops, photos_of_step
 from keras_recon.data.sources import folder_photos, load_photos
 
 __all__ = [
@@ -33,4 +32,4 @@ _LAZY = ("shard_of", "training_batches", "validation_batches")
 def __getattr__(name):
     if name not in _LAZY:
         raise AttributeError(f"module 'keras_recon.data' has no attribute {name!r}")
-    return getattr(importlib.import_module("keras_recon.data.pipeline"), name)
+    return getattr(importlib.import_module("keras_recon.data.batches"), name)

@@ -12,8 +12,7 @@ import numpy as np
 from filelock import FileLock
 
 from keras_recon.data.files import stamp
-from keras_recon.data.photos import Photos
-from keras_recon.data.store import Store
+from keras_recon.data.photos import Photos, Store
 from keras_recon.utils.files import remove_temporaries, replacing
 
 AT_A_TIME = 64  # photos in memory while they are written

@@ -3,9 +3,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from keras_recon.data.crops import part_grids
+from keras_recon.data.crops import RandomCrops, part_grids
 from keras_recon.data.photos import Photos
-from keras_recon.data.random_crops import RandomCrops
 from keras_recon.degradations import Degradation, degrade
 
 VALIDATION_BYTES = 2**27  # of crops in memory

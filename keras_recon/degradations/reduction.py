@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from keras_recon.degradations.base import Degradation, is_number, require
-from keras_recon.images.resize import resize_bicubic
+from keras_recon.images.pixels import resize_bicubic
 
 LUMA = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601, as in JPEG and Pillow
 

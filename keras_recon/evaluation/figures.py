@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from PIL import Image
 
-from keras_recon.evaluation.verdicts import Entry
+from keras_recon.evaluation.comparison import Entry
 from keras_recon.metrics import psnr
 from keras_recon.models import MaskedReconstructor
 from keras_recon.utils.files import replacing

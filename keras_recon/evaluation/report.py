@@ -4,14 +4,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_recon.evaluation.codecs import CODECS
 from keras_recon.evaluation.comparison import Comparison
 from keras_recon.evaluation.figures import save_convergence, save_grid, save_rate
-from keras_recon.evaluation.rate import STEPS, TOLERANCE
-from keras_recon.utils.environment import environment
+from keras_recon.evaluation.rate import CODECS, STEPS, TOLERANCE
 from keras_recon.utils.files import replacing, write_json
 from keras_recon.utils.run import Run
-from keras_recon.utils.tables import results_table
+from keras_recon.utils.tables import environment, results_table
 
 FIGURES = {
     "convergence": "Quality on the validation crops against training time and steps",

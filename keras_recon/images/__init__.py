@@ -1,4 +1,4 @@
-from keras_recon.images.files import FORMATS, BadImage, ImageFile, open_image
+from keras_recon.images.decoding import FORMATS, BadImage, ImageFile, open_image
 from keras_recon.images.reading import read_image
 from keras_recon.images.writing import encode_image, write_error_map, write_image
 

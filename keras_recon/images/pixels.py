@@ -74,3 +74,12 @@ def cmyk_to_rgb(image: np.ndarray, profile: bytes | None) -> np.ndarray:
     black = top - image[..., 3].astype("float64")
     planes = [black - np.rint(image[..., i] * black / top) for i in range(3)]
     return np.stack(planes, axis=-1).astype(image.dtype)
+
+
+def resize_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A float32 image (height, width, channels) resized to `size` (height, width) by Pillow, not clipped."""
+    planes = [
+        np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.BICUBIC))
+        for plane in np.moveaxis(image, -1, 0)
+    ]
+    return np.stack(planes, axis=-1)

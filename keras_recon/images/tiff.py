@@ -9,8 +9,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
-from keras_recon.images.claims import check_size
-from keras_recon.images.files import identify
+from keras_recon.images.decoding import check_size, identify
 from keras_recon.images.pixels import cmyk_to_rgb
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -1,8 +1,7 @@
 import keras
 
 from keras_recon.features.perceptual import parse
-from keras_recon.metrics.frechet import FrechetDistance, frechet_distance
-from keras_recon.metrics.perceptual import PerceptualDistance
+from keras_recon.metrics.distances import FrechetDistance, PerceptualDistance, frechet_distance
 from keras_recon.metrics.pixels import (
     MS_SSIM_MIN_SIZE,
     PSNR,

@@ -4,7 +4,17 @@ from keras import ops
 
 from keras_recon.layers import MaskToken
 from keras_recon.models.reconstructor import Reconstructor, centered, in_range
-from keras_recon.ops import denormalize_patches, masking, normalize_patches, patchify
+from keras_recon.ops import (
+    count_visible,
+    denormalize_patches,
+    fixed_patch_mask,
+    normalize_patches,
+    paste_visible,
+    patchify,
+    random_patch_mask,
+    take_tokens,
+    visible_indices,
+)
 
 
 class MaskedReconstructor(Reconstructor):
@@ -68,7 +78,7 @@ class MaskedReconstructor(Reconstructor):
             raise ValueError("`normalize_target` needs a `mask_ratio` above 0. Received: normalize_target=True")
         self.fixed_mask = None
         if mask_ratio:
-            self.fixed_mask = masking.fixed_patch_mask(rows, columns, self.num_visible)
+            self.fixed_mask = fixed_patch_mask(rows, columns, self.num_visible)
             self.mask_token = MaskToken(name="mask_token")
             self.seed_generator = keras.random.SeedGenerator(seed)
         self.mask_ratio = mask_ratio
@@ -102,11 +112,11 @@ class MaskedReconstructor(Reconstructor):
         if patch_mask is None:
             return super().encode(images, training=training)
         images = self.checked(images)
-        visible = masking.visible_indices(patch_mask, self._count_visible(patch_mask))
+        visible = visible_indices(patch_mask, self._count_visible(patch_mask))
         patches = patchify(images, self.patch_size)
         features = self.features(images, patches, visible, training=training)  # (batch, num_visible, hidden_dim)
         patches = ops.reshape(patches, (-1, patches.shape[1] * patches.shape[2], patches.shape[3]))
-        return self.mask_token(self.to_latents(masking.take_tokens(patches, visible), features), patch_mask)
+        return self.mask_token(self.to_latents(take_tokens(patches, visible), features), patch_mask)
 
     def decode(self, latents, training=None):
         if self.normalize_target:
@@ -130,11 +140,11 @@ class MaskedReconstructor(Reconstructor):
         if patch_mask is None:
             patch_mask = self._draw_mask(images, training)
         raw, normalized = self._reconstruct(images, patch_mask, training)
-        outputs = masking.paste_visible(raw, images, patch_mask)
+        outputs = paste_visible(raw, images, patch_mask)
         if normalized is None or not training:
             return outputs
         own = normalize_patches(images, self.patch_size)
-        return {"images": outputs, "normalized": masking.paste_visible(normalized, own, patch_mask)}
+        return {"images": outputs, "normalized": paste_visible(normalized, own, patch_mask)}
 
     def reconstruct_masked(self, images, patch_mask=None):
         """What the decoder makes of all patches, (batch, *image_shape) in [0, 1]; no loss has trained the visible ones.
@@ -151,13 +161,13 @@ class MaskedReconstructor(Reconstructor):
         """What inference sees of images, with gray in place of hidden patches."""
         if not self.mask_ratio:
             return images
-        return ops.convert_to_numpy(masking.paste_visible(0.5, images, self.fixed_mask))
+        return ops.convert_to_numpy(paste_visible(0.5, images, self.fixed_mask))
 
     def _draw_mask(self, images, training):
         rows, columns, _ = self.latent_shape
         batch = ops.shape(images)[0]
         if training:
-            return masking.random_patch_mask(batch, rows, columns, self.num_visible, self.seed_generator)
+            return random_patch_mask(batch, rows, columns, self.num_visible, self.seed_generator)
         return ops.broadcast_to(ops.convert_to_tensor(self.fixed_mask), (batch, rows, columns))
 
     def _count_visible(self, patch_mask) -> int:
@@ -166,7 +176,7 @@ class MaskedReconstructor(Reconstructor):
                 f"`patch_mask` must be (batch, {self.latent_shape[0]}, {self.latent_shape[1]}), for a model with a "
                 f"`mask_ratio`. Received: patch_mask of shape {tuple(patch_mask.shape)}, mask_ratio={self.mask_ratio}"
             )
-        return masking.count_visible(patch_mask) or self.num_visible
+        return count_visible(patch_mask) or self.num_visible
 
     def _reconstruct(self, images, patch_mask, training):
         """Images as decoded, and the normalised ones behind them, if any."""

@@ -19,8 +19,8 @@ from keras_recon.features.backbones import (
     reshape_backbone,
 )
 from keras_recon.layers import ConvEncoder
+from keras_recon.layers.decoders import make_decoder, with_decoder
 from keras_recon.models import finetuning
-from keras_recon.models.decoders import make_decoder, with_decoder
 from keras_recon.models.reconstructor import Reconstructor, centered
 from keras_recon.utils.run import Run
 

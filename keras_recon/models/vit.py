@@ -3,7 +3,7 @@ import typing
 import keras
 
 from keras_recon.layers import Transformer
-from keras_recon.models.decoders import make_decoder, with_decoder
+from keras_recon.layers.decoders import make_decoder, with_decoder
 from keras_recon.models.masked import MaskedReconstructor
 from keras_recon.presets import PRESETS
 

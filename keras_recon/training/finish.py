@@ -9,19 +9,18 @@ import numpy as np
 from keras import ops
 
 from keras_recon import data, degradations
-from keras_recon.callbacks.run_summary import log_final
-from keras_recon.evaluation.baselines import baselines, fit_pca
-from keras_recon.evaluation.scores import evaluate, hidden_psnr
+from keras_recon.callbacks.tensorboard import log_final
+from keras_recon.evaluation.scores import baselines, evaluate, fit_pca, hidden_psnr
 from keras_recon.export import FORMATS, export_model
-from keras_recon.images.resize import resize_bicubic
+from keras_recon.images.pixels import resize_bicubic
 from keras_recon.inference import reconstruct
 from keras_recon.models import Reconstructor
-from keras_recon.models.exportable import can_export
+from keras_recon.models.image_model import can_export
 from keras_recon.training.options import TrainingOptions
 from keras_recon.training.train import fitting_batches
-from keras_recon.utils.environment import environment
 from keras_recon.utils.files import write_json
 from keras_recon.utils.run import Run
+from keras_recon.utils.tables import environment
 
 PICTURES = 6
 LONGEST = 640  # pixels of the photo that is drawn

@@ -14,7 +14,7 @@ from keras_recon.anomaly import (
     PCAResidual,
     PositionGaussian,
 )
-from keras_recon.anomaly.sampling import greedy_coreset
+from keras_recon.anomaly.distances import greedy_coreset
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 
 from keras_recon import metrics, models
 from keras_recon.callbacks import RunSummary, SwapEMAWeights, Throughput
-from keras_recon.callbacks.run_summary import HEADING, LEAST_WIDTH, _grid, log_final
+from keras_recon.callbacks.tensorboard import HEADING, LEAST_WIDTH, _grid, log_final
 from keras_recon.optimizers import LayerwiseAdamW
 
 IMAGES = random_images(16, 16, 16, 3)

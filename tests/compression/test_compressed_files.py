@@ -13,7 +13,7 @@ import pytest
 from compression.tiny_codecs import TINY, fill, levels_apart, photo, repaired, tiny_codec
 from keras import ops
 
-from keras_recon.compression import ImageCodec, compress, decompress, files, integer, strips
+from keras_recon.compression import ImageCodec, compress, decompress, files, integer
 
 pytest.importorskip("constriction", reason="files of a codec need constriction")
 GOLDEN = Path(__file__).parents[1] / "golden" / "codec"
@@ -54,7 +54,7 @@ def test_tiles_show_no_seams(codec, monkeypatch):
     monkeypatch.setattr(files, "CARE", 1e9)
     of_whole = compress(codec, image, 1.0)
     whole = decompress(codec, of_whole)
-    monkeypatch.setattr(strips, "TILE", 64)
+    monkeypatch.setattr(files, "TILE", 64)
     assert levels_apart(decompress(codec, of_whole), whole).max() <= 1
     assert levels_apart(decompress(codec, compress(codec, image, 1.0)), whole).max() <= 1
 
@@ -64,8 +64,8 @@ def test_strips_show_no_seams(codec, shape, monkeypatch):
     image = photo(*shape)
     monkeypatch.setattr(files, "CARE", 1e9)
     whole = decompress(codec, compress(codec, image, 1.0))
-    monkeypatch.setattr(strips, "TILE", 32)
-    monkeypatch.setattr(strips, "STRIP", 64)
+    monkeypatch.setattr(files, "TILE", 32)
+    monkeypatch.setattr(files, "STRIP", 64)
     data = compress(codec, image, 1.0)
     assert levels_apart(decompress(codec, data), whole).max() <= 1
     start, rng = files.HEADER.size + 4, np.random.default_rng(0)
@@ -79,8 +79,8 @@ def test_strips_show_no_seams(codec, shape, monkeypatch):
 def test_memory_of_a_photo_is_that_of_its_pixels_and_little_more(monkeypatch):
     """Its latents would be 12 bytes a pixel; NumPy's memory is counted."""
     monkeypatch.setattr(integer, "CHUNK", 2**9)
-    monkeypatch.setattr(strips, "TILE", 64)
-    monkeypatch.setattr(strips, "STRIP", 64)
+    monkeypatch.setattr(files, "TILE", 64)
+    monkeypatch.setattr(files, "STRIP", 64)
     codec, peaks = tiny_codec(slices=(6, 14, 28, 56, 88)), []
     decompress(codec, compress(codec, photo(192, 64)))  # what is compiled once
     for height in (128, 512):
@@ -109,10 +109,10 @@ def test_the_halo_of_a_tile_is_as_far_as_the_networks_see():
         columns = np.nonzero(np.subtract(*pair).any(axis=(0, 1, 3)))[0]
         changed.append((columns.min(), columns.max()))
     # The encoder sees pixel 127 in patches of 8, and the decoder's pixels see latent 15, which is pixels 120 to 127.
-    (first, last), halo = changed[0], strips.reach(codec, 0)
+    (first, last), halo = changed[0], files.reach(codec, 0)
     assert 8 * last <= 127 + halo and 8 * first + 7 >= 127 - halo
     assert 8 * (last - first) >= 2 * (halo - 16)
-    (first, last), halo = changed[1], strips.reach(codec, 1)
+    (first, last), halo = changed[1], files.reach(codec, 1)
     assert last <= 127 + halo and first >= 120 - halo
     assert last - first > 2 * (halo - 16)
 

@@ -10,7 +10,7 @@ from compression.tiny_codecs import tiny_codec
 from contracts import random_images
 from keras import ops
 
-from keras_recon.models.exportable import can_export
+from keras_recon.models.image_model import can_export
 
 IMAGES, QUALITY = random_images(2, 64, 96, 3), np.array([0.2, 0.9], "float32")
 

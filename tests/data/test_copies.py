@@ -6,8 +6,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from keras_recon.data import copies
-from keras_recon.data.copies import group_copies
+from keras_recon.data import splits as copies
+from keras_recon.data.splits import group_copies
 
 PHOTOS = ("astronaut", "cat", "chelsea", "coffee", "rocket", "camera", "coins", "grass", "gravel", "brick")
 

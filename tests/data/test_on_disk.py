@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_recon.data import Photos, RandomPairs, load_photos, on_disk, paired, sources
-from keras_recon.images.files import BadImage
+from keras_recon.data import Photos, RandomPairs, load_photos, on_disk, pair_files, sources
+from keras_recon.images.decoding import BadImage
 
 SHAPE = (16, 16, 3)
 
@@ -32,7 +32,7 @@ def folder(tmp_path):
 def reads(monkeypatch):
     """The names of the files that are decoded."""
     names, read = [], sources.read_photo
-    for module in (sources, paired):
+    for module in (sources, pair_files):
         monkeypatch.setattr(
             module, "read_photo", lambda path, channels: names.append(path.name) or read(path, channels)
         )

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from keras_recon.data import RandomPairs, grid_pairs, load, load_photos, middle_parts
-from keras_recon.data.alignment import shift_of
-from keras_recon.data.pair_files import folder_pairs, is_paired, table_pairs
+from keras_recon.data.pair_files import folder_pairs, is_paired, shift_of, table_pairs
 from keras_recon.degradations import GaussianNoise
 from keras_recon.images.pixels import to_float
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from keras_recon.data import Photos, RandomCrops, grid_crops, photo_grids, read_photo
-from keras_recon.images.files import BadImage
+from keras_recon.images.decoding import BadImage
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from keras_recon.data import (
     training_batches,
     validation_batches,
 )
-from keras_recon.images.files import BadImage
+from keras_recon.images.decoding import BadImage
 
 SHAPE = (16, 16, 3)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_recon.data import Photos, RandomCrops, RandomPairs
-from keras_recon.data.random_crops import DRAWS
+from keras_recon.data.crops import DRAWS
 from keras_recon.degradations import get
 
 SIDE = 16

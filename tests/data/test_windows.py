@@ -9,9 +9,9 @@ from PIL import Image
 
 pytest.importorskip("tensorflow", reason="windows are decoded by TensorFlow")
 from keras_recon.data import Photos, RandomCrops, RandomPairs, folder_photos, load_photos, read_photo
-from keras_recon.data.windows import decode_window
-from keras_recon.images.files import BadImage
-from keras_recon.images.jpeg import jpeg_header
+from keras_recon.data.batches import decode_window
+from keras_recon.images.decoding import BadImage
+from keras_recon.images.reading import jpeg_header
 
 
 def picture(height, width, seed=0):

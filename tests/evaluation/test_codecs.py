@@ -7,7 +7,7 @@ from keras import ops
 from PIL import Image, features
 
 from keras_recon import metrics
-from keras_recon.evaluation.codecs import at_bytes, payload, transmit
+from keras_recon.evaluation.rate import at_bytes, payload, transmit
 
 AVIF = pytest.mark.skipif(not features.check("avif"), reason="Pillow has no AVIF here")
 

@@ -11,10 +11,9 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from keras_recon import degradations, models
-from keras_recon.evaluation.codecs import CODECS
-from keras_recon.evaluation.comparison import _bd_rates, _bd_remarks, compare
+from keras_recon.evaluation.comparison import RANDOM, Curve, _bd_rates, _bd_remarks, compare
+from keras_recon.evaluation.rate import CODECS
 from keras_recon.evaluation.report import summary, write_comparison
-from keras_recon.evaluation.verdicts import RANDOM, Curve
 from keras_recon.features import perceptual_distance
 from keras_recon.utils.run import Run
 

@@ -4,8 +4,15 @@ from contracts import random_images
 from models.test_vit import TINY
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from keras_recon.evaluation.baselines import baselines, fit_pca
-from keras_recon.evaluation.scores import BORDER_STEPS, evaluate, hidden_psnr, image_scores, paired_interval
+from keras_recon.evaluation.scores import (
+    BORDER_STEPS,
+    baselines,
+    evaluate,
+    fit_pca,
+    hidden_psnr,
+    image_scores,
+    paired_interval,
+)
 from keras_recon.models import LinearReconstructor, ViTReconstructor
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_recon.evaluation.verdicts import AUTOENCODER, PRETRAINED, RANDOM, SCRATCH, Curve, Entry, verdicts
+from keras_recon.evaluation.comparison import AUTOENCODER, PRETRAINED, RANDOM, SCRATCH, Curve, Entry, verdicts
 
 PCA = np.full(4, 30.0)
 

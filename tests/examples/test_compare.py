@@ -12,7 +12,7 @@ from examples.tiny_runs import SYSTEMS, tiny
 from PIL import Image
 
 from keras_recon.data import Photos
-from keras_recon.evaluation.codecs import CODECS
+from keras_recon.evaluation.rate import CODECS
 from keras_recon.utils.run import Run
 
 pytest.importorskip("tensorflow", reason="the data pipeline and the logs need TensorFlow")

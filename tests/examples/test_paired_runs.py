@@ -20,7 +20,7 @@ from PIL import Image
 from keras_recon import doctor
 from keras_recon.data import load_photos
 from keras_recon.degradations import Degradation
-from keras_recon.evaluation.codecs import CODECS
+from keras_recon.evaluation.rate import CODECS
 from keras_recon.models import RestorationUNet, ViTReconstructor
 from keras_recon.training.options import TrainingOptions
 

@@ -14,9 +14,9 @@ from models.test_vit import TINY as VIT
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
+from keras_recon import inference as photo_protocol
 from keras_recon.images.pixels import from_float
-from keras_recon.inference import protocol as photo_protocol
-from keras_recon.inference.reconstruct import reconstruct as reconstruct_photo
+from keras_recon.inference import reconstruct as reconstruct_photo
 from keras_recon.models import ConvAutoencoder, ViTReconstructor
 
 

@@ -5,7 +5,7 @@ from contracts import random_images
 
 from keras_recon.anomaly import METHODS
 from keras_recon.export import export_detector
-from keras_recon.models.exportable import can_export
+from keras_recon.models.image_model import can_export
 
 slow = [pytest.param(method, marks=pytest.mark.slow) for method in METHODS if method != "ensemble"]
 

@@ -18,7 +18,7 @@ from keras_recon import models
 from keras_recon.export import formats as export
 from keras_recon.export import parity
 from keras_recon.export.formats import export_model
-from keras_recon.models.exportable import can_export
+from keras_recon.models.image_model import can_export
 
 IMAGES = random_images(3, 16, 16, 3)
 SERVE = """

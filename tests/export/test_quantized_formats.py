@@ -12,8 +12,7 @@ from models.tiny_backbones import tiny
 from keras_recon import models
 from keras_recon.export import formats as export
 from keras_recon.export import parity
-from keras_recon.export.formats import FORMATS, export_model
-from keras_recon.export.quantized import write_onnx_int8
+from keras_recon.export.formats import FORMATS, export_model, write_onnx_int8
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="ONNX and LiteRT need TensorFlow")
 IMAGES = random_images(8, 16, 16, 3)

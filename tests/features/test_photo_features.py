@@ -5,7 +5,7 @@ from models.tiny_backbones import tiny_backbone
 from PIL import Image
 
 from keras_recon.features import FeatureExtractor, photo_features, photo_tiles
-from keras_recon.features.photos import tile_axes
+from keras_recon.features.extractor import tile_axes
 
 
 @pytest.mark.parametrize(

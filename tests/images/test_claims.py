@@ -9,7 +9,8 @@ import tifffile
 from file_kinds import chunk
 from PIL import Image
 
-from keras_recon.images import claims, read_image
+from keras_recon.images import decoding as claims
+from keras_recon.images import read_image
 
 MIB = 2**20
 

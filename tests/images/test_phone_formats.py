@@ -7,7 +7,7 @@ from PIL import ExifTags, Image, features
 
 from keras_recon.data import folder_photos
 from keras_recon.images import read_image, write_image
-from keras_recon.images.files import BadImage, ImageFile
+from keras_recon.images.decoding import BadImage, ImageFile
 
 PHOTO = skimage.data.cat()[:200, :320]
 KINDS = [

@@ -4,7 +4,7 @@ from contracts import random_images
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from keras_recon.images.pixels import from_float
-from keras_recon.inference.scores import error_levels, photo_scores
+from keras_recon.inference import error_levels, photo_scores
 
 SSIM_OPTIONS = {"gaussian_weights": True, "use_sample_covariance": False}
 

@@ -5,7 +5,7 @@ from contracts import random_images
 from inference.test_reconstruction import identity
 
 from keras_recon.images.pixels import from_float, to_float
-from keras_recon.inference.protocol import PhotoProtocol, in_bits_of
+from keras_recon.inference import PhotoProtocol, in_bits_of
 from keras_recon.models import RestorationUNet
 
 

@@ -11,7 +11,7 @@ from models.tiny_backbones import tiny, tiny_backbone
 
 from keras_recon.callbacks import GradualUnfreezing
 from keras_recon.models import PretrainedViTReconstructor
-from keras_recon.models.trainable import lora_variables
+from keras_recon.models.image_model import lora_variables
 from keras_recon.optimizers import LayerwiseAdamW
 
 BLOCK = r"transformer_block_%s/"

@@ -4,7 +4,7 @@ from contracts import random_images
 from models.test_vit import TINY
 
 from keras_recon.models import ViTReconstructor
-from keras_recon.training import estimate
+from keras_recon.training import compile as estimate
 from keras_recon.training.options import TrainingOptions
 
 

@@ -6,7 +6,7 @@ from models.test_vit import TINY
 from models.tiny_backbones import tiny_backbone
 
 from keras_recon import data, models
-from keras_recon.training.resumption import check_unchanged
+from keras_recon.training.train import check_unchanged
 
 
 def photos(*names):

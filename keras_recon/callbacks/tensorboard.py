@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_recon.callbacks.throughput import SPEED
+from keras_recon.callbacks.progress import SPEED
 from keras_recon.models import PretrainedViTReconstructor
 
 ERROR_GAIN = 5

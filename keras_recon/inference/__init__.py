@@ -1,3 +1,0 @@
-from keras_recon.inference.reconstruct import reconstruct
-
-__all__ = ["reconstruct"]
