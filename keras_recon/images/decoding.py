@@ -75,6 +75,8 @@ FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+# Suffixes of the files that `read_image` decodes, in lower case.
+SUFFIXES = (*FORMATS, ".gif", ".avif", ".heic", ".heif")
 # What is read, in Pillow's words. Whatever a file is called, Pillow would take it for any of its 40 formats, and start
 # Ghostscript for some.
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
