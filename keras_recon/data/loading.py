@@ -72,7 +72,7 @@ def load(
     training, validation = load_photos(data, image_shape[2], data_dir, on_bad, **sources)
     pairs = RandomPairs(training, image_shape, seed, degradation, quarter_turns)
     if importlib.util.find_spec("tensorflow"):
-        from keras_recon.data import pipeline as batches
+        from keras_recon.data import batches
     else:
         from keras_recon.data import py_dataset as batches
     return (
