@@ -66,7 +66,6 @@ class PhotoProtocol:
         color_space, border: see `photo_scores`.
 
     Example:
-
     >>> model = keras_recon.models.ConvAutoencoder((32, 32, 3), filters=(8, 16))
     >>> protocol = PhotoProtocol(degradation=keras_recon.degradations.GaussianNoise(25), color_space="y")
     >>> photo = np.full((75, 100, 3), 128, "uint8")
@@ -229,7 +228,6 @@ def reconstruct(
         An array of the image's dtype and shape, `model.upscale` times as high and wide; floats are in [0, 1].
 
     Example:
-
     >>> model = keras_recon.models.ConvAutoencoder((32, 32, 3), filters=(8, 16))
     >>> photo = np.zeros((75, 100, 3), "uint8")
     >>> output = keras_recon.reconstruct(model, photo)

@@ -1,3 +1,5 @@
+"""The base class of degradations, their composition, and degradation of many images with one seed."""
+
 import dataclasses
 import math
 import numbers
@@ -7,18 +9,21 @@ from typing import ClassVar
 
 import numpy as np
 
-JUMP = 210306068529402873165736369884012333109  # numbers, as of NumPy's `jumped`: a fifth of the time of new generators
+# The step of NumPy's `jumped`, which creates a generator for each image: advancing one generator is 5 times as fast.
+JUMP = 210306068529402873165736369884012333109
 
 
 class Degradation:
-    """What befalls an image: `degradation(image, rng)`, float (height, width, channels) of any size to float32.
+    """A degradation of images of any size: `degradation(image, rng)`.
 
-    Images are in [0, 1] where no degradation says otherwise. Everything random comes from `rng`. It is NumPy, SciPy,
-    OpenCV and Pillow, so that one seed gives the same pixels on every backend. Subclasses are frozen dataclasses that
-    implement `apply`, float32 in and out; `str()` of one is what `from_string` makes it of.
+    The image is float (height, width, channels), and the result is float32 of the same shape. Both are in [0, 1],
+    unless a degradation documents otherwise. All randomness comes from `rng`, a NumPy generator. Degradations use
+    NumPy, SciPy, OpenCV and Pillow, so that a seed gives the same pixels on every backend.
+
+    Subclasses are frozen dataclasses with a `name` that implement `apply`, from float32 to float32. `str()` of a
+    degradation is the text from which `from_string` creates it.
 
     Example:
-
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
     ... class Fog(keras_recon.degradations.Degradation):
@@ -43,12 +48,14 @@ class Degradation:
         return self.apply(image.astype("float32", copy=False), rng)
 
     def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Degrade a float32 image (height, width, channels)."""
         raise NotImplementedError
 
     def batch(self, images: np.ndarray, rngs: Iterable[np.random.Generator]) -> np.ndarray:
-        """Of float32 images (images, height, width, channels), each by its generator: as calls, one after another.
+        """Degrade float32 images (images, height, width, channels), each with its generator.
 
-        A subclass may do it faster. A generator is that of its image until the next one is taken.
+        The result equals one call per image; a subclass can be faster. An item of `rngs` is valid until the next one
+        is taken.
         """
         return np.stack([self(image, rng) for image, rng in zip(images, rngs)])
 
@@ -61,13 +68,12 @@ class Degradation:
 
 @dataclasses.dataclass(frozen=True)
 class Compose(Degradation):
-    """One degradation after the other; each goes on with the generator as the one before left it.
+    """Several degradations, applied in order with one generator.
 
     Args:
-        degradations: in their order.
+        degradations: a tuple of degradations.
 
     Example:
-
     >>> blur, noise = keras_recon.degradations.GaussianBlur(1.6), keras_recon.degradations.GaussianNoise(5)
     >>> print(keras_recon.degradations.Compose((blur, noise)))
     blur:1.6+noise:5
@@ -87,18 +93,16 @@ class Compose(Degradation):
 def degrade(
     images: np.ndarray, degradation: Degradation | None, stream: tuple[int, ...] = (0, 3), start: int = 0
 ) -> np.ndarray:
-    """Images (images, height, width, channels), each degraded by its index: the same at every call.
-
-    None leaves them as they are.
+    """Degrade images reproducibly: an image's random numbers depend on `stream` and its index only.
 
     Args:
-        images, degradation: see above.
-        stream: tells the random numbers of one use from those of others, with the index. Those of training have 0 to 2
-            as the second number, see `RandomCrops` and `RandomPairs`.
+        images: float (images, height, width, channels).
+        degradation: the degradation; None returns the images unchanged.
+        stream: the seed, which distinguishes one use of random numbers from others. Training uses streams with 0, 1 or
+            2 as the second number, see `RandomCrops` and `RandomPairs`.
         start: index of the first image.
 
     Example:
-
     >>> images = np.full((2, 32, 48, 3), 0.5, "float32")
     >>> noisy = keras_recon.degradations.degrade(images, keras_recon.degradations.GaussianNoise(25))
     >>> noisy.shape, round(255 * float(noisy.std()))
@@ -110,7 +114,7 @@ def degrade(
 
 
 def _generators(stream, start):
-    """Endlessly the generators of images, `PCG64DXSM(stream).jumped(index)`, which are one, moved on."""
+    """Yield `PCG64DXSM(stream).jumped(index)` for each index from `start` on: one generator that is advanced."""
     bits = np.random.PCG64DXSM(stream)
     generator, state = np.random.Generator(bits), bits.state
     for index in count(start):
@@ -120,13 +124,13 @@ def _generators(stream, start):
 
 
 def require(valid: bool, name: str, expectation: str, value):
-    """A ValueError about the argument `name` unless it is valid."""
+    """Raise a ValueError about the argument `name` unless it is valid."""
     if not valid:
         raise ValueError(f"`{name}` must be {expectation}. Received: {name}={value!r}")
 
 
 def is_number(value, low: float, high: float = math.inf, kind: type = numbers.Real) -> bool:
-    """Whether `value` is a finite number of `kind`, from `low` to `high`."""
+    """Return whether `value` is a finite number of type `kind` from `low` to `high`."""
     return isinstance(value, kind) and math.isfinite(value) and low <= value <= high
 
 

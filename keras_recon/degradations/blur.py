@@ -1,3 +1,5 @@
+"""Blur and loss of resolution."""
+
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -5,17 +7,17 @@ import numpy as np
 import scipy.ndimage
 
 from keras_recon.degradations.base import Degradation, is_number, require
+from keras_recon.images.pixels import resize_bicubic
 
 
 @dataclass(frozen=True)
 class GaussianBlur(Degradation):
-    """Blur by a Gaussian, cut at four standard deviations; the image is mirrored at its borders.
+    """Convolution with a Gaussian, truncated at four standard deviations. Borders are reflected.
 
     Args:
         sigma: standard deviation in pixels.
 
     Example:
-
     >>> point = np.zeros((17, 17, 1), "float32")
     >>> point[8, 8] = 1
     >>> blurred = keras_recon.degradations.GaussianBlur(sigma=1.0)(point, np.random.default_rng(0))
@@ -35,18 +37,17 @@ class GaussianBlur(Degradation):
 
 @dataclass(frozen=True)
 class MotionBlur(Degradation):
-    """Blur by even motion along a straight line; the image is mirrored at its borders.
+    """Blur by uniform motion along a straight line. Borders are reflected.
 
     Args:
-        length: of the way, in pixels.
-        angle: of the way, in degrees counter-clockwise from the horizontal; None draws one for each image.
+        length: length of the line in pixels, an integer.
+        angle: direction in degrees counter-clockwise from the horizontal, from 0 to 180; None draws one for each image.
 
     Example:
-
     >>> point = np.zeros((17, 17, 1), "float32")
     >>> point[8, 8] = 1
     >>> blurred = keras_recon.degradations.MotionBlur(length=4, angle=90)(point, np.random.default_rng(0))
-    >>> np.flatnonzero(blurred.sum(axis=(0, 2)) > 1e-6).tolist()  # straight up: one column
+    >>> np.flatnonzero(blurred.sum(axis=(0, 2)) > 1e-6).tolist()  # vertical: one column
     [8]
     """
 
@@ -65,7 +66,7 @@ class MotionBlur(Degradation):
 
 
 def _line(length, angle):
-    """The kernel: `length` points a pixel apart, each shared between the four pixels around it by nearness."""
+    """Return the kernel: `length` points, one pixel apart, each spread bilinearly over the four pixels around it."""
     radius = length // 2 + 1
     along = np.arange(length) - (length - 1) / 2
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
@@ -76,3 +77,28 @@ def _line(length, angle):
         for j, column_share in ((0, 1 - right), (1, right)):
             np.add.at(kernel, (top + i, left + j), row_share * column_share / length)
     return kernel
+
+
+@dataclass(frozen=True)
+class Downsample(Degradation):
+    """Bicubic downscaling with antialiasing, and bicubic upscaling to the old size. NOT clipped: edges overshoot.
+
+    Args:
+        factor: old pixels per new pixel along each side, at least 1.
+
+    Example:
+    >>> image = np.random.default_rng(0).random((32, 48, 3), "float32")
+    >>> smooth = keras_recon.degradations.Downsample(factor=4)(image, np.random.default_rng(0))
+    >>> smooth.shape, bool(smooth.std() < image.std() / 2)
+    ((32, 48, 3), True)
+    """
+
+    name: ClassVar = "downsample"
+    factor: float
+
+    def __post_init__(self):
+        require(is_number(self.factor, 1), "factor", "a number from 1", self.factor)
+
+    def apply(self, image, rng):
+        size = image.shape[:2]
+        return resize_bicubic(resize_bicubic(image, [max(1, round(side / self.factor)) for side in size]), size)

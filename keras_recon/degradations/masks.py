@@ -1,3 +1,5 @@
+"""Masks that hide pixels, for inpainting."""
+
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,10 +13,9 @@ HIDDEN = np.float32(0.5)  # the value of hidden pixels, in all channels
 
 
 class Mask(Degradation):
-    """Hides pixels, which become 0.5 in all channels.
+    """The base class of masks. Hidden pixels are 0.5 in all channels.
 
     Example:
-
     >>> mask = keras_recon.degradations.PatchMask(ratio=0.5, patch_size=8)
     >>> hidden = mask.mask((32, 48), np.random.default_rng(0))
     >>> hidden.shape, float(hidden.mean())
@@ -22,9 +23,9 @@ class Mask(Degradation):
     """
 
     def mask(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """Boolean (height, width), True where an image of `shape` (height, width, ...) is hidden.
+        """Return boolean (height, width), True where an image of `shape` (height, width, ...) is hidden.
 
-        From a generator in the same state, a call hides these very pixels.
+        A call with a generator in the same state hides the same pixels.
         """
         raise NotImplementedError
 
@@ -34,7 +35,7 @@ class Mask(Degradation):
 
 @dataclass(frozen=True)
 class _MaskOfPatches(Mask):
-    """Hides whole patches: the cells of the grid that a subclass draws."""
+    """A mask of whole patches, which are the cells of a grid that a subclass draws."""
 
     ratio: float
     patch_size: int = 8
@@ -49,20 +50,19 @@ class _MaskOfPatches(Mask):
         return grid.repeat(self.patch_size, axis=0).repeat(self.patch_size, axis=1)[:height, :width]
 
     def _grid(self, rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
-        """Boolean (rows, columns), True where a patch is hidden."""
+        """Return boolean (rows, columns), True where a patch is hidden."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class PatchMask(_MaskOfPatches):
-    """Hides patches at random, as in "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022).
+    """Random patches, as in "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022).
 
     Args:
-        ratio: share of the patches that is hidden, exact but for rounding.
-        patch_size: side in pixels; the patches at the right and lower border may be smaller.
+        ratio: share of hidden patches, exact except for rounding.
+        patch_size: side in pixels. Patches at the right and lower border can be smaller.
 
     Example:
-
     >>> image = np.ones((32, 48, 3), "float32")
     >>> masked = keras_recon.degradations.PatchMask(ratio=0.75, patch_size=8)(image, np.random.default_rng(0))
     >>> float((masked == 0.5).mean())
@@ -78,14 +78,13 @@ class PatchMask(_MaskOfPatches):
 
 @dataclass(frozen=True)
 class BlockMask(_MaskOfPatches):
-    """Hides one rectangle of patches, about as wide as high up to a factor of two, at a random place.
+    """One rectangle of patches at a random place. Its aspect ratio is between 1:2 and 2:1.
 
     Args:
-        ratio: share of the image that is hidden, as nearly as a rectangle of patches can.
-        patch_size: side in pixels; the patches at the right and lower border may be smaller.
+        ratio: hidden share of the image, rounded to a rectangle of patches.
+        patch_size: side in pixels. Patches at the right and lower border can be smaller.
 
     Example:
-
     >>> image = np.ones((32, 32, 3), "float32")
     >>> masked = keras_recon.degradations.BlockMask(ratio=0.25, patch_size=4)(image, np.random.default_rng(0))
     >>> round(float((masked == 0.5).mean()), 1)
@@ -107,13 +106,12 @@ class BlockMask(_MaskOfPatches):
 
 @dataclass(frozen=True, eq=False)
 class GridMask(Mask):
-    """Hides the cells of a given grid, which is stretched over the image; no text stands for it.
+    """The cells of a given grid, which is stretched over the image. It has no text form.
 
     Args:
-        grid: boolean (rows, columns), True for hidden.
+        grid: boolean (rows, columns), True for hidden cells.
 
     Example:
-
     >>> mask = keras_recon.degradations.GridMask(np.array([[True, False]]))  # the left half
     >>> masked = mask(np.ones((2, 4, 1), "float32"), np.random.default_rng(0))
     >>> masked[..., 0].tolist()
@@ -138,16 +136,15 @@ class GridMask(Mask):
 
 @dataclass(frozen=True)
 class FreeFormMask(Mask):
-    """Hides brush strokes that go to and fro, for inpainting.
+    """Brush strokes, as in "Free-Form Image Inpainting with Gated Convolution" (Yu et al., 2019).
 
-    From "Free-Form Image Inpainting with Gated Convolution" (Yu et al., 2019), with the numbers of its code (vertices,
-    lengths, angles, brushes of 12 to 40 pixels at 256x256, here in proportion). Each stroke has its own direction.
+    Vertices, lengths, angles and brush widths (12 to 40 pixels at 256x256) are those of the paper's code, in proportion
+    to the image. Each stroke has its own direction.
 
     Args:
-        ratio: share of the pixels that is hidden; strokes are drawn until it is reached, the last one is cut short.
+        ratio: hidden share of the pixels, from 0 to 0.9. Strokes are drawn until it is reached.
 
     Example:
-
     >>> image = np.ones((64, 64, 3), "float32")
     >>> masked = keras_recon.degradations.FreeFormMask(ratio=0.2)(image, np.random.default_rng(0))
     >>> bool((masked == 0.5).mean() >= 0.2)
@@ -158,7 +155,7 @@ class FreeFormMask(Mask):
     ratio: float
 
     def __post_init__(self):
-        # Chance alone covers the last pixels, which takes ever longer.
+        # The time to cover the last pixels by chance grows without limit.
         require(is_number(self.ratio, 0, 0.9), "ratio", "a number from 0 to 0.9", self.ratio)
 
     def mask(self, shape, rng):
@@ -175,7 +172,7 @@ class FreeFormMask(Mask):
 
 
 def _segments(height, width, rng):
-    """Endlessly the segments of strokes: start (x, y), end (x, y) and width of the brush, in pixels."""
+    """Yield segments of strokes without end: start (x, y), end (x, y) and brush width, in pixels."""
     corner = np.array([width - 1, height - 1])
     step = math.hypot(height, width) / 8
     while True:

@@ -1,3 +1,5 @@
+"""Noise of images: white Gaussian, and that of a camera's sensor."""
+
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,19 +10,18 @@ from scipy.special import ndtri
 from keras_recon.degradations.base import Degradation, is_number, require
 
 LEVELS = 2**16
-# The normal distribution in the middle of so many equal shares of it: the highest and the lowest first, then upwards.
+# Quantiles of the normal distribution at the middle of equal shares: the highest first, then from the lowest upwards.
 NORMAL = ndtri((np.roll(np.arange(LEVELS), 1) + 0.5) / LEVELS).astype("float32")
 
 
 @dataclass(frozen=True)
 class GaussianNoise(Degradation):
-    """Additive white Gaussian noise, independent in every channel. It is NOT clipped: values leave [0, 1].
+    """Additive white Gaussian noise, independent in every channel. NOT clipped: values leave [0, 1].
 
     Args:
-        sigma: standard deviation in units of 1/255; or a range (low, high), of which each image draws its own.
+        sigma: standard deviation in units of 1/255; or a range (low, high), from which one is drawn for each image.
 
     Example:
-
     >>> image = np.full((64, 64, 3), 0.5, "float32")
     >>> noisy = keras_recon.degradations.GaussianNoise(sigma=25)(image, np.random.default_rng(0))
     >>> round(255 * float(noisy.std()))
@@ -39,7 +40,7 @@ class GaussianNoise(Degradation):
         return self.batch(image[None], [rng])[0]
 
     def batch(self, images, rngs):
-        degraded = np.empty(images.shape, images.dtype)  # in C order, so that it can be filled flat
+        degraded = np.empty(images.shape, images.dtype)  # in C order, so that it has a flat view
         is_range = isinstance(self.sigma, tuple)
         levels = NORMAL if is_range else NORMAL * np.float32(self.sigma / 255)
         for image, noisy, rng in zip(images, degraded, rngs):
@@ -53,16 +54,15 @@ class GaussianNoise(Degradation):
 
 @dataclass(frozen=True)
 class PoissonGaussianNoise(Degradation):
-    """Shot noise of counted photons and additive noise of the read-out, as of a camera's sensor. NOT clipped.
+    """Shot noise of counted photons, and additive read-out noise, as in a camera's sensor. NOT clipped.
 
     From "Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data" (Foi et al., 2008).
 
     Args:
-        peak: expected photons of a pixel of value 1: the fewer, the noisier.
+        peak: expected number of photons for a pixel of value 1. Fewer photons give more noise.
         sigma: standard deviation of the Gaussian part in units of 1/255.
 
     Example:
-
     >>> rng = np.random.default_rng(0)
     >>> noise = keras_recon.degradations.PoissonGaussianNoise(peak=30)
     >>> bright, dark = (noise(np.full((64, 64, 3), value, "float32"), rng) for value in (0.9, 0.1))
@@ -85,16 +85,17 @@ class PoissonGaussianNoise(Degradation):
 
 
 def fill_normal(values: np.ndarray, rng: np.random.Generator, levels: np.ndarray = NORMAL):
-    """Normally distributed values in place of `values`, float32 (values,), in a sixth of the time of NumPy's.
+    """Fill an array with normally distributed values, six times as fast as NumPy.
 
-    Each is one of 65,536 levels, by 16 random bits; those beyond the outermost levels, at 4.2, are drawn without steps.
+    Each value is one of 65,536 levels, selected by 16 random bits. The outermost levels, at 4.2 standard deviations,
+    are replaced by values from the continuous tails.
 
     Args:
-        values, rng: see above.
+        values: float32 (values,), filled in place.
+        rng: the generator.
         levels: `NORMAL` times the standard deviation.
 
     Example:
-
     >>> values = np.empty(10_000, "float32")
     >>> fill_normal(values, np.random.default_rng(0))
     >>> round(float(values.std()), 1)
@@ -102,7 +103,7 @@ def fill_normal(values: np.ndarray, rng: np.random.Generator, levels: np.ndarray
     """
     words = rng.integers(0, 2**64 - 1, -(-values.size // 4), dtype="uint64", endpoint=True)
     numbers = words.astype("<u8", copy=False).view("<u2")[: values.size]
-    cv2.LUT(numbers[:, None], levels, dst=values[:, None])  # what `levels[numbers]` is, in a fifth of the time
+    cv2.LUT(numbers[:, None], levels, dst=values[:, None])  # as `levels[numbers]`, 5 times as fast
     outer = np.flatnonzero(numbers < 2)
     if len(outer):
         tails = ndtri((1 - rng.random(len(outer))) / LEVELS) * (levels[0] / NORMAL[0])

@@ -1,3 +1,5 @@
+"""Cut images into overlapping tiles and blend tiles back to images."""
+
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -7,14 +9,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Axis:
-    """Overlapping tiles along the height or the width of an image.
+    """Overlapping tiles along one axis of an image.
 
-    The first starts at pixel 0; the last may reach beyond the end, where the image is mirrored (the pixels at the edge
-    come twice), as often as it takes.
+    The first tile starts at pixel 0. The last tile can extend beyond the image, which is then continued by symmetric
+    reflection, repeatedly if needed.
 
     Args:
-        length: of the image in pixels.
-        tile: of a tile.
+        length: length of the image in pixels.
+        tile: length of a tile in pixels.
         overlap: pixels that neighbouring tiles share, from 0 to half a tile.
     """
 
@@ -24,12 +26,12 @@ class Axis:
 
     @property
     def stride(self) -> int:
-        """Pixels from the start of a tile to that of the next."""
+        """Pixels from the start of a tile to the start of the next."""
         return self.tile - self.overlap
 
     @property
     def count(self) -> int:
-        """Tiles that cover the image."""
+        """Number of tiles that cover the image."""
         return max(1, math.ceil((self.length - self.overlap) / self.stride))
 
     @property
@@ -38,18 +40,18 @@ class Axis:
         return (self.count - 1) * self.stride + self.tile
 
     def scaled(self, factor: int) -> "Axis":
-        """The axis of what a model makes of the tiles that enlarges them."""
+        """Return the axis of the outputs of a model that upsamples tiles by `factor`."""
         return Axis(factor * self.length, factor * self.tile, factor * self.overlap)
 
     def pixels(self, start: int, stop: int) -> np.ndarray:
-        """The image's pixels that lie at `start` ... `stop - 1`, mirrored beyond the image."""
+        """Return the indices of the image's pixels at `start` to `stop - 1`, reflected beyond the image."""
         position = np.arange(start, stop) % (2 * self.length)
         return np.minimum(position, 2 * self.length - 1 - position)
 
     def weights(self) -> np.ndarray:
-        """The share of each tile in its pixels, float32 (count, tile); the shares in a pixel add up to 1.
+        """Return the blending weights of each tile, float32 (count, tile), which add up to 1 in each pixel.
 
-        They rise as sin^2 over the overlap and fall as cos^2; the ends of the image have one tile only.
+        They rise as sin^2 over the overlap and fall as cos^2. At the ends of the image they are 1.
         """
         rise = np.sin((np.arange(self.overlap) + 0.5) / max(1, self.overlap) * np.pi / 2) ** 2
         weights = np.ones((self.count, self.tile), "float32")
@@ -59,7 +61,7 @@ class Axis:
 
 
 def cut(image: np.ndarray, rows: Axis, columns: Axis) -> Iterator[np.ndarray]:
-    """The tiles of an image (height, width, channels), row by row, (tile height, tile width, channels)."""
+    """Yield the tiles (tile height, tile width, channels) of an image (height, width, channels), row by row."""
     across = columns.pixels(0, columns.end)
     for top in range(0, rows.count * rows.stride, rows.stride):
         strip = image[rows.pixels(top, top + rows.tile)].take(across, axis=1)
@@ -68,7 +70,7 @@ def cut(image: np.ndarray, rows: Axis, columns: Axis) -> Iterator[np.ndarray]:
 
 
 def blend(tiles: Iterable[np.ndarray], rows: Axis, columns: Axis) -> Iterator[np.ndarray]:
-    """The image that float tiles in the order of `cut` make, in strips (strip height, width, channels) from the top."""
+    """Blend float tiles in the order of `cut`, and yield the image in strips (strip height, width, channels)."""
     down, across = rows.weights(), columns.weights()
     strip = None
     for index, tile in enumerate(tiles):

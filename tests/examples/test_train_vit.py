@@ -62,7 +62,7 @@ def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
         (["--learning-rate", "1e30", "--no-linear-path"], "the loss came to"),  # by the training
         (  # by tf.data
             ["--data", "photos", "--on-bad-image", "error"],
-            "Cannot read the image a.png: cannot identify image file: it is none of PNG, JPEG",
+            "Cannot read the image a.png: cannot identify image file: its format must be one of PNG, JPEG",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""PNG of 16 bits, of which Pillow keeps 8; all are written by OpenCV, which takes a half to a tenth of its time."""
+"""PNG with 16 bits, which Pillow reduces to 8. OpenCV writes all PNG files, 2 to 10 times as fast as Pillow."""
 
 import struct
 import zlib
@@ -11,11 +11,11 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXELS = (b"IHDR", b"IDAT", b"IEND")
 
 
-def decode_16_bits(data: bytes) -> np.ndarray:
-    """uint16 (height, width, channels) of gray or RGB, with alpha where there is transparency.
+def decode(data: bytes) -> np.ndarray:
+    """Decode a PNG with 16 bits: uint16 (height, width, channels), gray or RGB, with alpha if anything is transparent.
 
-    OpenCV gets the chunks of the pixels alone: animations, orientations and broken metadata mislead it, and it takes as
-    much memory as a broken chunk says it has.
+    OpenCV gets only the chunks of the pixels. It misreads animations, orientations and broken metadata, and allocates
+    as much memory as a broken chunk claims.
     """
     chunks = [*_chunks(data)]
     pixels = SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks if kind in PIXELS)
@@ -23,9 +23,9 @@ def decode_16_bits(data: bytes) -> np.ndarray:
     if array is None or array.dtype != np.uint16:
         raise ValueError("OpenCV cannot decode it to 16 bits")
     array = np.atleast_3d(array)
-    if array.shape[2] > 1:  # OpenCV has BGR; in place, for the memory
+    if array.shape[2] > 1:  # OpenCV has BGR; converted in place to save memory
         cv2.cvtColor(array, cv2.COLOR_BGR2RGB if array.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=array)
-    if chunks[0][1][9] == 4:  # gray with alpha, which OpenCV gives as RGBA
+    if chunks[0][1][9] == 4:  # OpenCV decodes gray with alpha to RGBA
         array = array[..., 2:]
     if hidden := dict(chunks).get(b"tRNS"):  # the colour that is transparent
         color = struct.unpack(f">{array.shape[2]}H", hidden)
@@ -35,14 +35,14 @@ def decode_16_bits(data: bytes) -> np.ndarray:
 
 
 def encode(array: np.ndarray, profile: bytes | None, exif: bytes | None) -> bytes:
-    """A PNG of uint8 or uint16 (height, width, 1, 3 or 4)."""
+    """Encode uint8 or uint16 (height, width, 1, 3 or 4)."""
     if array.shape[2] > 1:
         array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
     done, file = cv2.imencode(".png", array)
     if not done:
         raise ValueError(f"OpenCV cannot encode it as PNG. Received: shape={array.shape}, dtype={array.dtype}")
     end = len(SIGNATURE) + 25  # of the header
-    # libpng, and OpenCV with it, would write no file at all for a profile that it finds wrong.
+    # The metadata are inserted here, because libpng writes no file if it finds a profile wrong.
     metadata = [_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))] if profile else []
     metadata += [_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))] if exif else []
     return b"".join([file[:end].tobytes(), *metadata, file[end:].tobytes()])
@@ -53,13 +53,13 @@ def _chunk(kind, content):
 
 
 def _chunks(data) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each chunk up to the last one."""
+    """Kind and content of each chunk."""
     start, kind = len(SIGNATURE), b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, start)
         content = data[start + 8 : start + 8 + length]
         if len(content) < length:
-            raise ValueError(f"Truncated: its chunk {kind} has {len(content)} bytes of {length}")
+            raise ValueError(f"Truncated: its chunk {kind} has {len(content)} of {length} bytes")
         if kind in PIXELS and data[start + 8 + length :][:4] != struct.pack(">I", zlib.crc32(kind + content)):
             raise ValueError(f"the checksum of its chunk {kind} is wrong")
         yield kind, content

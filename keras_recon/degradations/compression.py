@@ -1,3 +1,5 @@
+"""JPEG compression, and removal of colour."""
+
 import io
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,48 +8,18 @@ import numpy as np
 from PIL import Image
 
 from keras_recon.degradations.base import Degradation, is_number, require
-from keras_recon.images.pixels import resize_bicubic
 
 LUMA = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601, as in JPEG and Pillow
 
 
 @dataclass(frozen=True)
-class Downsample(Degradation):
-    """Fewer pixels, enlarged to the old size again: bicubic both ways, antialiased on the way down.
-
-    It is not clipped: bicubic overshoots at edges.
-
-    Args:
-        factor: old pixels per new pixel, along each side.
-
-    Example:
-
-    >>> image = np.random.default_rng(0).random((32, 48, 3), "float32")
-    >>> smooth = keras_recon.degradations.Downsample(factor=4)(image, np.random.default_rng(0))
-    >>> smooth.shape, bool(smooth.std() < image.std() / 2)
-    ((32, 48, 3), True)
-    """
-
-    name: ClassVar = "downsample"
-    factor: float
-
-    def __post_init__(self):
-        require(is_number(self.factor, 1), "factor", "a number from 1", self.factor)
-
-    def apply(self, image, rng):
-        size = image.shape[:2]
-        return resize_bicubic(resize_bicubic(image, [max(1, round(side / self.factor)) for side in size]), size)
-
-
-@dataclass(frozen=True)
 class JPEG(Degradation):
-    """Through Pillow's JPEG, clipped to 8 bits, 4:2:0 chroma. Alpha stays as it is.
+    """JPEG compression by Pillow, with 8 bits and 4:2:0 chroma subsampling. Alpha stays unchanged.
 
     Args:
-        quality: from 1 to 100.
+        quality: an integer from 1 to 100.
 
     Example:
-
     >>> image = np.random.default_rng(0).random((32, 48, 3), "float32")
     >>> low, high = (keras_recon.degradations.JPEG(quality)(image, None) for quality in (10, 90))
     >>> bool(np.abs(low - image).mean() > np.abs(high - image).mean())
@@ -72,10 +44,9 @@ class JPEG(Degradation):
 
 @dataclass(frozen=True)
 class Grayscale(Degradation):
-    """Luma in all three colour channels, for colourisation. Gray images stay as they are, and so does alpha.
+    """Luma in all three colour channels, for colourisation. Gray images and alpha stay unchanged.
 
     Example:
-
     >>> red = np.zeros((8, 8, 3), "float32")
     >>> red[..., 0] = 1
     >>> gray = keras_recon.degradations.Grayscale()(red, None)
