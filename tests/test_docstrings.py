@@ -22,7 +22,7 @@ ROOMS = (
     *(f"keras_recon.{name}" for name in ("models", "layers", "ops", "losses", "metrics", "optimizers", "callbacks")),
     *(
         f"keras_recon.{name}"
-        for name in ("degradations", "images", "features", "anomaly", "utils.run", "inference.protocol", "data.shard")
+        for name in ("degradations", "images", "features", "anomaly", "utils.run", "inference", "data.shard")
     ),
     NEEDS_TENSORFLOW,
 )

@@ -100,7 +100,9 @@ def test_the_bound_is_the_callers(monkeypatch):
 
 def test_a_photo_for_which_there_is_no_memory_is_refused(monkeypatch):
     monkeypatch.setattr(claims, "memory_left", lambda: 10**8)
-    with pytest.raises(ValueError, match=r"it needs 0.4 GB of memory, and 0.1 GB are available. Received: 6000x5000 pixels"):
+    with pytest.raises(
+        ValueError, match=r"it needs 0.4 GB of memory, and 0.1 GB are available. Received: 6000x5000 pixels"
+    ):
         read_image(encoded(Image.new("L", (6000, 5000)), "PNG"))
     read_image(encoded(Image.new("L", (600, 500)), "PNG"))
 

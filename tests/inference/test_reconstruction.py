@@ -46,7 +46,7 @@ def test_noise_beyond_the_range_reaches_the_model_and_the_output_is_clipped():
 def test_output_that_is_not_finite_is_refused(value):
     model = identity()
     model.linear.decoder.assign(value * np.eye(3))
-    with pytest.raises(ValueError, match="`model` must give finite pixels"):
+    with pytest.raises(ValueError, match="`model` must return finite pixels"):
         reconstruct(model, np.ones((20, 20, 3), "uint8"))
 
 
@@ -156,7 +156,7 @@ def test_a_masked_model_is_refused_as_tiles_would_show_each_other_what_they_hide
         ((0, 8, 3), "uint8", {}, r"shape=\(0, 8, 3\)"),
         ((8, 8, 4), "uint8", {}, r"1 or 3 channels\). Received: shape=\(8, 8, 4\)"),
         ((8, 8, 3), "int32", {}, "dtype=int32"),
-        ((8, 8, 3), "uint8", {"overlap": 7}, "half the tile of 16x12 pixels. Received: overlap=7"),
+        ((8, 8, 3), "uint8", {"overlap": 7}, "half the tile, 16x12 pixels. Received: overlap=7"),
         ((8, 8, 3), "uint8", {"overlap": -1}, "overlap=-1"),
         ((8, 8, 3), "uint8", {"batch_size": 0}, "batch_size=0"),
     ],
