@@ -216,7 +216,7 @@ def test_a_hundred_megapixels_take_less_than_2_gb(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--overlap", "9"], "half the tile of 16x16 pixels"),
+        (["--overlap", "9"], "half the tile, 16x16 pixels"),
         (["--overlap", "-1"], "--overlap must be at least 0"),
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--tile-size", "18"], "image_shape=(18, 18, 3)"),
