@@ -1,8 +1,26 @@
-"""Hiding patches from an encoder. A patch mask is boolean (batch, rows, columns), True where a patch is hidden."""
+"""Operations on patches: cutting, the lapped transform, masks and normalisation.
+
+A patch mask is boolean (batch, rows, columns), True where a patch is hidden.
+"""
 
 import keras
 import numpy as np
 from keras import ops
+
+__all__ = [
+    "count_visible",
+    "denormalize_patches",
+    "fixed_patch_mask",
+    "inverse_lapped_transform",
+    "lapped_transform",
+    "normalize_patches",
+    "paste_visible",
+    "patchify",
+    "random_patch_mask",
+    "take_tokens",
+    "unpatchify",
+    "visible_indices",
+]
 
 
 def patchify(images, patch_size: int):
