@@ -1,4 +1,4 @@
-"""Symbols to bytes and back, by the range coder of the package constriction, with tables of whole frequencies."""
+"""Symbols to bytes and back, with the range coder of the package constriction and tables of integer frequencies."""
 
 from decimal import Context, Decimal, localcontext
 from functools import cache
@@ -9,52 +9,55 @@ import numpy as np
 from keras_recon.compression.entropy import MIN_LOG_SCALE
 from keras_recon.compression.integer import NUM_SCALES, SCALES_PER_OCTAVE
 
-TOTAL = 2**20  # of a table's frequencies
-RANGE = 14.0  # of a table on each side, in scales: as unlikely as one of TOTAL
-HALF = 2**16  # an integer out of a table's range is coded as two digits
-# Decimal's exponential is rounded correctly, so that it is the same everywhere; a machine's own need not be.
+TOTAL = 2**20  # sum of the frequencies of a table
+RANGE = 14.0  # half-width of a table in scales: integers beyond it have a probability below 1 / TOTAL
+HALF = 2**16  # integers outside a table are coded as two digits of this base
+# Decimal rounds its exponential correctly, so it is equal on all machines. Math libraries differ.
 DECIMAL = Context(prec=30)
 
 
 def constriction():
-    """The package, or an ImportError that names the extra."""
+    """Import constriction, or raise an ImportError that names the extra."""
     try:
         import constriction
     except ImportError:
-        raise ImportError(
-            'A codec\'s files need constriction, of the extra `codec`: pip install -e ".[codec]"'
-        ) from None
+        raise ImportError('Codec files need constriction, in the extra `codec`: pip install -e ".[codec]"') from None
     return constriction
 
 
 @cache
 def frequencies(scale: int) -> np.ndarray:
-    """Of the integers from -n to n, and last of all others, under the logistic distribution of a scale's index.
+    """Compute the frequencies of integers under the logistic distribution with a scale.
 
-    They are at least 1 and add up to `TOTAL`.
+    Args:
+        scale: Index of the scale.
+
+    Returns:
+        Frequencies of the integers from -n to n, then the frequency of all other integers. Each is at least 1, and they
+        add up to `TOTAL`.
     """
     with localcontext(DECIMAL):
         width = Decimal(2) ** (Decimal(MIN_LOG_SCALE) + Decimal(scale) / SCALES_PER_OCTAVE)
         size = int(RANGE * float(width)) + 1
         tails = [1 / (1 + ((k - Decimal("0.5")) / width).exp()) for k in range(1, size + 2)]
-        side = [max(1, int(TOTAL * (a - b))) for a, b in pairwise(tails)]  # of 1, 2 ... on each side
+        side = [max(1, int(TOTAL * (a - b))) for a, b in pairwise(tails)]  # of 1, 2, ...
     centre = TOTAL - 2 * sum(side) - 1
     return np.array([*reversed(side), centre, *side, 1], "int64")
 
 
 @cache
 def _bits() -> np.ndarray:
-    """Of each scale, bits of 0, 1 ... on either side, and of what is beyond the table in the rest."""
+    """Compute the bits of 0, 1, ... for each scale; the rest of a row is for integers outside the table."""
     tables = [frequencies(scale) for scale in range(NUM_SCALES)]
     bits = np.full((NUM_SCALES, len(tables[-1])), np.log2(TOTAL * HALF**2))
     for row, table in zip(bits, tables):
-        of_side = table[len(table) // 2 - 1 : -1]
-        row[: len(of_side)] = np.log2(TOTAL / of_side)
+        side = table[len(table) // 2 - 1 : -1]
+        row[: len(side)] = np.log2(TOTAL / side)
     return bits
 
 
 def bits(symbols: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """What symbols cost, of the indices of their scales."""
+    """Compute the bits of each symbol, given the index of its scale."""
     table = _bits()
     return table[scales, np.minimum(np.abs(symbols), table.shape[1] - 1).astype("int32")]
 
@@ -66,17 +69,17 @@ def _table(scale):
 
 
 class Encoder:
-    """Appends symbols, each with the index of its scale, to what becomes bytes."""
+    """Codes symbols, each with the index of its scale, to bytes."""
 
     def __init__(self):
         self.stream = constriction().stream
         self.encoder = self.stream.queue.RangeEncoder()
 
     def encode(self, symbols: np.ndarray, scales: np.ndarray):
-        """Integers of any shape, and indices of their scales of the same shape."""
+        """Append integers of any shape, given the indices of their scales, of the same shape."""
         least, greatest = symbols.min(initial=0), symbols.max(initial=0)
-        if not -(HALF**2) // 2 < least <= greatest < HALF**2 // 2:  # NaN is not, either
-            raise ValueError("A file has no room for the codec's latents: they must be numbers below 2^31")
+        if not -(HALF**2) // 2 < least <= greatest < HALF**2 // 2:  # also catches NaN
+            raise ValueError("The latents of the codec must be numbers below 2^31 to fit into a file")
         symbols, scales = symbols.ravel(), scales.ravel()
         for scale in np.unique(scales):
             model, size = _table(int(scale))
@@ -87,12 +90,12 @@ class Encoder:
             self.encoder.encode(digits.ravel().astype("int32"), self.stream.model.Uniform(HALF))
 
     def to_bytes(self) -> bytes:
-        """The bytes, without zeros at the end: a decoder reads zeros behind them."""
+        """Return the bytes without trailing zeros, which the decoder reads beyond the end anyway."""
         return self.encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
 
 
 class Decoder:
-    """Gives the symbols back, in the same order."""
+    """Decodes the symbols of an `Encoder`, in the same order."""
 
     def __init__(self, data: bytes):
         self.stream = constriction().stream
@@ -100,7 +103,10 @@ class Decoder:
         self.decoder = self.stream.queue.RangeDecoder(words)
 
     def decode(self, scales: np.ndarray) -> np.ndarray:
-        """Integers of the shape of the indices of their scales; nonsense of bytes that are damaged."""
+        """Decode int32 symbols, given the indices of their scales, of the same shape.
+
+        Corrupt bytes give wrong symbols, or an AssertionError from constriction.
+        """
         flat = scales.ravel()
         symbols = np.empty(flat.shape, "int32")
         for scale in np.unique(flat):

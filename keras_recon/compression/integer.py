@@ -1,39 +1,43 @@
-"""The entropy model in integers, so that sender and receiver get the same scales whatever computes them.
+"""The entropy model in integer arithmetic, so that encoder and decoder compute equal scales on any backend.
 
-As in "Integer Networks for Data Compression with Latent-Variable Models" (Balle et al., 2019); here a trained network
-is rounded, finely enough that nothing needs to be trained for it. Integers are kept in float64, in which sums and
-products of them are exact up to 2^53 in any order, and which matrix products are fast in.
+The method is that of "Integer Networks for Data Compression with Latent-Variable Models" (Balle et al., 2019). Here the
+weights of a trained network are rounded so finely that it needs no training in integers. Integers are stored as
+float64: sums and products are exact up to 2^53 in any order, and matrix products are fast.
 """
 
 from collections.abc import Callable, Iterator
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_recon.compression.entropy import CONTEXT_SCALE, MAX_LOG_SCALE, MIN_LOG_SCALE, EntropyModel, checkerboard
-from keras_recon.models.image_model import check_backend
-from keras_recon.utils.files import replacing
 
-UNIT = 2**8  # of activations: a one of them
-WEIGHT_UNIT = 2**12  # of kernels
+UNIT = 2**8  # the integer that stands for an activation of 1
+WEIGHT_UNIT = 2**12  # the integer that stands for a weight of 1
 MAX_ACTIVATION = 2**20
 SCALES_PER_OCTAVE = 4
 NUM_SCALES = int((MAX_LOG_SCALE - MIN_LOG_SCALE) * SCALES_PER_OCTAVE) + 1
-MAX_QUALITY = 255  # qualities are whole numbers in files
-CHUNK = 2**15  # positions that are computed at a time
+MAX_QUALITY = 255  # files store the quality as an integer from 0 to this
+CHUNK = 2**15  # positions per matrix product
 
 
 class IntegerEntropyModel:
-    """What an `EntropyModel` tells of latents, in whole numbers of 1 / `UNIT`.
+    """Predicts means and scales of latents as an `EntropyModel` does, as integers in units of 1 / `UNIT`.
 
     Args:
-        layer: trained; its weights are rounded to 1 / `WEIGHT_UNIT`.
-        num_knots: of the codec.
+        layer: Trained layer. Its weights are rounded to multiples of 1 / `WEIGHT_UNIT`.
+        num_knots: Number of knots of the codec.
+
+    Attributes:
+        hyper_scales: Scale index of each channel of the hyper-latents, uint8 (hyper_dim,).
+
+    Raises:
+        ValueError: The weights are too large for exact sums.
     """
 
     def __init__(self, layer: EntropyModel, num_knots: int):
         self.slices = layer.slices
+        self.starts = layer.starts
         self.context_dims = layer.context_dims
         self.num_knots = num_knots
         self.synthesis, self.hidden, self.heads = (
@@ -43,7 +47,15 @@ class IntegerEntropyModel:
         self.hyper_scales = _index(np.rint(UNIT * scales))
 
     def features(self, hyper: np.ndarray, quality: int) -> np.ndarray:
-        """What all slices know, (rows, columns, filters), of whole hyper-latents (rows / 4, columns / 4, hyper_dim)."""
+        """Compute the features that all slices share.
+
+        Args:
+            hyper: Rounded hyper-latents (rows / 4, columns / 4, hyper_dim).
+            quality: From 0 to `MAX_QUALITY`.
+
+        Returns:
+            Features (rows, columns, filters).
+        """
         at = quality * (self.num_knots - 1) - MAX_QUALITY * np.arange(self.num_knots)
         knots = (UNIT * np.maximum(MAX_QUALITY - np.abs(at), 0) + MAX_QUALITY // 2) // MAX_QUALITY
         planes = np.broadcast_to(knots.astype("float32"), (*hyper.shape[:2], self.num_knots))
@@ -58,21 +70,22 @@ class IntegerEntropyModel:
         return x
 
     def parameters(self, index: int, half: int, features: np.ndarray, latents: np.ndarray) -> Iterator[tuple]:
-        """Of half of the positions of a slice, in bands of rows: where, means, and indices of scales.
-
-        Where is a pair of arrays, the rows and the columns (positions,). Means are in whole numbers of 1 / `UNIT`; they
-        and indices are (positions, channels of the slice).
+        """Predict the distribution of the latents of one half of a slice, in bands of rows.
 
         Args:
-            index: of the slice.
-            half: 0 for the positions that come first on the checkerboard, which the others, 1, know.
-            features: what `features` gives.
-            latents: (rows, columns, channels) in whole numbers of 1 / `UNIT`; what is not decoded yet does not count.
+            index: Index of the slice.
+            half: 0 for the half of the checkerboard that is coded first, or 1 for the half that sees it.
+            features: Output of `features`.
+            latents: (rows, columns, channels) in units of 1 / `UNIT`. Values that are not decoded yet are ignored.
+
+        Yields:
+            The positions as a pair of arrays, rows and columns (positions,), then means in units of 1 / `UNIT`, float32
+            (positions, channels of the slice), and scale indices, uint8 of the same shape.
         """
-        start = sum(self.slices[:index])
+        start = self.starts[index]
         end = start + half * self.context_dims[index]
         kernel, bias = self.hidden[index]
-        kernel = kernel[:, :, : features.shape[-1] + end]  # the others meet zeros
+        kernel = kernel[:, :, : features.shape[-1] + end]  # the other inputs are zeros
 
         def context(rows):
             known = np.floor(CONTEXT_SCALE * latents[rows, :, :end] + 0.5)
@@ -87,36 +100,43 @@ class IntegerEntropyModel:
 
 
 def _index(log_scales):
-    """Indices of the nearest of `NUM_SCALES` scales, of logarithms in whole numbers of 1 / `UNIT`."""
+    """Find the index of the nearest of the `NUM_SCALES` scales, for log-scales in units of 1 / `UNIT`."""
     step = UNIT // SCALES_PER_OCTAVE
-    index = np.floor((log_scales - UNIT * MIN_LOG_SCALE + step // 2) / step)  # by a power of two: exact
+    index = np.floor((log_scales - UNIT * MIN_LOG_SCALE + step // 2) / step)  # division by a power of two is exact
     return np.clip(index, 0, NUM_SCALES - 1).astype("uint8")
 
 
 def _weights(layer):
-    """Kernel and bias of a convolution in whole numbers of what its sums are in."""
+    """Round kernel and bias of a convolution to integers, in the units of its inputs and of its sums."""
     kernel, bias = (np.asarray(weight, "float64") for weight in layer.get_weights())
     kernel, bias = np.rint(WEIGHT_UNIT * kernel), np.rint(WEIGHT_UNIT * UNIT * bias)
-    if not (MAX_ACTIVATION * np.abs(kernel).sum(axis=(0, 1, 2)) + np.abs(bias)).max() < 2**52:  # NaN is not, either
-        raise ValueError(f"The weights of {layer.path} are too large for exact sums, and so is a codec's that has them")
+    if not (MAX_ACTIVATION * np.abs(kernel).sum(axis=(0, 1, 2)) + np.abs(bias)).max() < 2**52:  # also catches NaN
+        raise ValueError(
+            f"The weights of {layer.path} are too large for exact sums: files need a codec with smaller weights"
+        )
     return kernel, bias
 
 
 def _rounded(sums):
-    """Whole numbers of 1 / `UNIT`, in float32, in which those up to 2^24 are exact."""
+    """Divide sums by `WEIGHT_UNIT` and round them, to float32, which is exact for integers up to 2^24."""
     return np.floor((sums + WEIGHT_UNIT // 2) / WEIGHT_UNIT).astype("float32")
 
 
 def _conv(read: Callable, shape: tuple[int, int], kernel, bias, half: int | None = None) -> Iterator[tuple]:
-    """A "same" convolution in bands of rows: where, as arrays of rows and columns, and the rounded sums there.
+    """Compute a "same" convolution in bands of rows.
 
     Args:
-        read: of a slice of the rows, the array (rows, columns, values) to convolve.
-        shape: rows and columns of the whole.
-        half: of the positions of a checkerboard; all if None.
+        read: Function from a slice of rows to the array (rows, columns, values) to convolve.
+        shape: Rows and columns of the whole array.
+        kernel: Integer kernel (size, size, values, channels).
+        bias: Integer bias (channels,).
+        half: Half of a checkerboard to compute, 0 or 1, or None for all positions.
+
+    Yields:
+        The positions as a pair of arrays, rows and columns, and the rounded sums (positions, channels).
     """
     (rows, columns), size, margin = shape, len(kernel), len(kernel) // 2
-    width = columns + 2 * margin + 1 - columns % 2  # odd: every other one of joined rows is half of a checkerboard
+    width = columns + 2 * margin + 1 - columns % 2  # odd: every second position of joined rows is on a checkerboard
     height = max(1, CHUNK // columns)
     for top in range(0, rows, height):
         end = min(rows, top + height)
@@ -129,65 +149,9 @@ def _conv(read: Callable, shape: tuple[int, int], kernel, bias, half: int | None
         stop = (end - top - 1) * width + columns
         position = np.arange(start, stop, step)
         sums = np.tile(bias, (len(position), 1))
-        for dy in range(size):
-            for dx in range(size):
-                offset = dy * width + dx
-                sums += joined[offset + start : offset + stop : step] @ kernel[dy, dx]
+        for dy, dx in np.ndindex(size, size):
+            offset = dy * width + dx
+            sums += joined[offset + start : offset + stop : step] @ kernel[dy, dx]
         of_row, column = np.divmod(position, width)
         inside = column < columns
         yield (top + of_row[inside], column[inside]), _rounded(sums[inside])
-
-
-class Halves(keras.Model):
-    """A codec in two halves, for a SavedModel: what becomes of images, and what becomes images again."""
-
-    def compress(self, images, quality):
-        """A dictionary of whole numbers, int32, and of the latents that they mean, for images at qualities (batch,).
-
-        `symbols` (batch, height / 8, width / 8, latent_dim) and `hyper_symbols` (batch, height / 32, width / 32,
-        hyper_dim) are what an entropy coder would code; `latents`, of the shape of `symbols`, are for `decompress`.
-        """
-        knots = self.knots(quality)
-        hyper, symbols, latents, _ = self.entropy_model.code(self.analyse(images, knots), knots)
-        return {
-            "symbols": ops.cast(symbols, "int32"),
-            "hyper_symbols": ops.cast(hyper, "int32"),
-            "latents": latents,
-        }
-
-    def decompress(self, latents, quality):
-        """Images (batch, height, width, 3) in [0, 1] of latents, at qualities (batch,)."""
-        return self.synthesise(latents, self.knots(quality))
-
-    def export(
-        self, filepath, format: str = "tf_saved_model", verbose=None, image_size: tuple = (None, None), **kwargs
-    ):
-        """Write a SavedModel with the signatures `compress` and `decompress`, which are the methods of these names.
-
-        Entropy coding, which needs integer arithmetic and constriction, stays with
-        `keras_recon.compression.compress`: the SavedModel reads and writes no files.
-
-        Args:
-            filepath: the folder to write.
-            format: "tf_saved_model" alone.
-            image_size: height and width of the images, multiples of 32; None for any, which JAX does not take.
-
-        Raises:
-            ValueError: of the format.
-            RuntimeError: the backend cannot write it.
-        """
-        if format != "tf_saved_model":
-            raise ValueError(f"`format` must be 'tf_saved_model' for a codec. Received: format={format!r}")
-        check_backend(format)
-        of_latents = [side and side // self.patch_size for side in image_size]
-        quality = keras.InputSpec(shape=(None,), dtype="float32", name="quality")
-        archive = keras.export.ExportArchive()
-        archive.track(self)
-        for name, function, shape in (
-            ("images", self.compress, (None, *image_size, 3)),
-            ("latents", self.decompress, (None, *of_latents, self.latent_dim)),
-        ):
-            spec = keras.InputSpec(shape=shape, dtype="float32", name=name)
-            archive.add_endpoint(function.__name__, function, [spec, quality])
-        with replacing(filepath) as temporary:
-            archive.write_out(str(temporary), verbose=bool(verbose), **kwargs)

@@ -72,7 +72,7 @@ def test_strips_show_no_seams(codec, shape, monkeypatch):
     for _ in range(20):  # what comes before the damage is decoded already when it is found
         coded = bytearray(data[start:])
         coded[rng.integers(len(coded)) :] = rng.bytes(rng.integers(200))
-        with pytest.raises(ValueError, match="its latents have another checksum"):
+        with pytest.raises(ValueError, match="the checksum of its latents does not match"):
             decompress(codec, repaired(data[:start] + bytes(coded)))
 
 
@@ -126,7 +126,7 @@ def test_the_halo_of_a_tile_is_as_far_as_the_networks_see():
         (np.zeros((8, 8, 4), "uint8"), 0.5, r"Received: uint8 \(8, 8, 4\)"),
         (np.zeros((8, 8), "uint8"), 0.5, r"Received: uint8 \(8, 8\)"),
         (np.zeros((0, 8, 3), "uint8"), 0.5, r"Received: uint8 \(0, 8, 3\)"),
-        (np.broadcast_to(np.uint8(0), (2**16, 1, 3)), 0.5, r"65,535 a side\. Received: 65536x1"),
+        (np.broadcast_to(np.uint8(0), (2**16, 1, 3)), 0.5, r"sides of at most 65,535\. Received: 65536x1"),
         (np.broadcast_to(np.uint8(0), (2**15, 2**14, 3)), 0.5, "at most 268,435,456 pixels"),
     ],
 )
@@ -146,12 +146,12 @@ def test_files_of_other_codecs_versions_and_kinds_are_refused(codec):
     data = compress(codec, photo(8, 8))
     other = codec.clone()
     other.log_gain.assign(other.log_gain + 1e-6)
-    with pytest.raises(ValueError, match="another codec made it, or the same one after more training"):
+    with pytest.raises(ValueError, match="made by another codec, or by this one before further training"):
         decompress(other, data)
-    with pytest.raises(ValueError, match="its format has the version 9, and this keras_recon reads 1"):
+    with pytest.raises(ValueError, match="has format version 9, and this keras_recon reads version 1"):
         decompress(codec, data[:3] + b"\x09" + data[4:])
     for kind in (b"", b"KRC", b"\x89PNG\r\n" + bytes(100)):
-        with pytest.raises(ValueError, match="it is no file of a codec of keras_recon"):
+        with pytest.raises(ValueError, match="must be one that keras_recon compressed"):
             decompress(codec, kind)
 
 

@@ -56,9 +56,9 @@ def test_coded_latents_are_damaged_where_only_their_own_checksum_tells(codec):
         with pytest.raises(ValueError) as error:
             decompress(codec, repaired(data[:start] + bytes(coded)))
         messages.add(str(error.value))
-    assert messages == {"it is damaged: its latents have another checksum"}
+    assert messages == {"The file is corrupt: the checksum of its latents does not match"}
     # A size that the bytes cannot hold is refused before anything is made for it.
     large = bytearray(data)
     large[10:14] = b"\xff" * 4
-    with pytest.raises(ValueError, match="it claims 65535x65535 pixels of 3 channels, which it cannot hold"):
+    with pytest.raises(ValueError, match="The file claims 65535x65535 pixels of 3 channels, which it cannot hold"):
         decompress(codec, repaired(bytes(large)))

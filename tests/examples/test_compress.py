@@ -60,7 +60,7 @@ def test_a_rate_is_kept_and_nearly_used(folder, tmp_path):
         (["--rate", "1", "--quality", "50"], "argument --quality: not allowed with argument --rate"),
         (["--decompress", "--rate", "1"], "--decompress goes without --quality and --rate"),
         (["--model", "denoise"], "it is of the class RestorationUNet, and ImageCodec is expected"),
-        (["--decompress"], "it is no file of a codec of keras_recon"),
+        (["--decompress"], "The file must be one that keras_recon compressed"),
         (["--output", "-"], "INPUT and --output must be files or folders. Received: '-'"),
     ],
 )
