@@ -24,6 +24,7 @@ from keras_recon.saving import load_model
 from keras_recon.version import __version__
 
 __all__ = [
+    "AdversarialTraining",
     "TrainingOptions",
     "__version__",
     "anomaly",
@@ -45,7 +46,11 @@ __all__ = [
     "train",
 ]
 # What needs TensorFlow is imported when it is used.
-_LAZY = {"train": "keras_recon.training.train", "TrainingOptions": "keras_recon.training.options"}
+_LAZY = {
+    "AdversarialTraining": "keras_recon.training.adversarial",
+    "TrainingOptions": "keras_recon.training.options",
+    "train": "keras_recon.training.train",
+}
 
 
 def __getattr__(name):

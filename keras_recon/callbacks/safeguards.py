@@ -6,6 +6,8 @@ from pathlib import Path
 
 import keras
 
+from keras_recon.utils.files import save_weights
+
 
 class TrainingBackup(keras.callbacks.Callback):
     """Keeps the whole training state (weights, optimizer, seeds) as of the last finished epoch, or of a later step.
@@ -54,7 +56,7 @@ class TrainingBackup(keras.callbacks.Callback):
 
     def save(self):
         """Back the model up as it is; backups of later steps go, and older ones but the last."""
-        self.model.save_weights(self.directory / f"step-{self.steps}.weights.h5")
+        save_weights(self.model, self.directory / f"step-{self.steps}.weights.h5")
         backups = self._backups()
         kept = [path for steps, path in backups if steps <= self.steps][-2:]
         for _, path in backups:

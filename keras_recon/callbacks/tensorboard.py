@@ -6,7 +6,6 @@ from keras import ops
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_recon.callbacks.progress import SPEED
-from keras_recon.models import PretrainedViTReconstructor
 
 ERROR_GAIN = 5
 LEAST_WIDTH = 128  # pixels of a column of images: smaller ones are enlarged, or their heading would not fit
@@ -64,8 +63,8 @@ class RunSummary(keras.callbacks.Callback):
     def _hparams(self) -> dict:
         # Five columns are shown unasked, in alphabetical order. What only one run has is not taken to differ: "none".
         degradation = self.config.get("degradation") or "none"
-        settings = {**self.config, "architecture": type(self.model).__name__, "degradation": degradation}
-        if not isinstance(self.model, PretrainedViTReconstructor):
+        settings = {"architecture": type(self.model).__name__, **self.config, "degradation": degradation}
+        if settings["architecture"] != "PretrainedViTReconstructor":
             settings.pop("backbone_scale", None)
         return {
             key: value if isinstance(value, (bool, int, float, str)) else str(value)

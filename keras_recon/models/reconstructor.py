@@ -8,7 +8,6 @@ from keras import ops
 
 from keras_recon.layers import LinearAutoencoder, LinearDecoder, PixelRefiner, Transformer
 from keras_recon.layers.conv import check_choice
-from keras_recon.models.adversarial import AdversariallyTrained
 from keras_recon.models.image_model import Checked, SafelySaved, check_range
 from keras_recon.ops import inverse_lapped_transform, lapped_transform, patchify, unpatchify
 
@@ -54,7 +53,7 @@ def in_range(images, training):
     return images if training else ops.clip(images, 0.0, 1.0)
 
 
-class Reconstructor(AdversariallyTrained, Checked, SafelySaved):
+class Reconstructor(Checked, SafelySaved):
     """An image autoencoder, `decode(encode(images))`: float images in [0, 1] to images of the same shape and range.
 
     Subclasses implement `features`, what their encoder sees, and have a `latent_head` and a `decoder`. With a linear

@@ -8,6 +8,7 @@ from keras_recon import losses, metrics
 from keras_recon.inference import faster_by_xla
 from keras_recon.models import Reconstructor
 from keras_recon.optimizers import LayerwiseAdamW
+from keras_recon.training.adversarial import AdversarialTraining
 from keras_recon.training.options import TrainingOptions
 
 BACKWARD = 2.0  # operations of a backward pass for each of the forward pass
@@ -30,7 +31,7 @@ def estimate_seconds(model: Reconstructor, options: TrainingOptions) -> float:
 XLA_MIN_STEPS = 300  # it begins 10 s later and takes a fifth less time a step
 
 
-def compile_model(model: Reconstructor, options: TrainingOptions, replicas: int = 1):
+def compile_model(trained: Reconstructor | AdversarialTraining, options: TrainingOptions, replicas: int = 1):
     """Compile with AdamW ("Decoupled Weight Decay Regularization", Loshchilov and Hutter, 2019), PSNR and SSIM.
 
     The learning rate rises linearly over the warm-up and falls by a cosine to zero at the last step; a pretrained
@@ -38,6 +39,7 @@ def compile_model(model: Reconstructor, options: TrainingOptions, replicas: int 
     `ema_momentum` above 0 the optimizer keeps a moving average of the weights. On one device (`replicas`), TensorFlow
     compiles long runs of transformers in float32 by XLA.
     """
+    model = trained.model if isinstance(trained, AdversarialTraining) else trained
     warmup_steps, peak = options.used_warmup_steps, options.peak_learning_rate
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup_steps else peak,
@@ -57,10 +59,10 @@ def compile_model(model: Reconstructor, options: TrainingOptions, replicas: int 
         use_ema=options.ema_momentum > 0,
         ema_momentum=options.ema_momentum,
     )
-    undecayed = [v for v in model.trainable_variables if v.name != "kernel" or v.path in depths]
+    undecayed = [v for v in trained.trainable_variables if v.name != "kernel" or v.path in depths]
     optimizer.exclude_from_weight_decay(undecayed)
     # Left to the first step, TensorFlow would trace that step twice: half a minute instead of a quarter.
-    optimizer.build(model.trainable_variables)
+    optimizer.build(trained.trainable_variables)
     scores = [metrics.PSNR(), metrics.SSIM()] if "ssim" in metrics.applicable(model.image_shape) else [metrics.PSNR()]
     # On its own, Keras does not compile by XLA where TensorFlow has only a CPU.
     jit_compile = "auto"
@@ -71,4 +73,4 @@ def compile_model(model: Reconstructor, options: TrainingOptions, replicas: int 
                 layer.synchronized = True  # or each device normalises by its own images
     elif options.total_steps >= XLA_MIN_STEPS and faster_by_xla(model):
         jit_compile = True
-    model.compile(optimizer, losses.from_string(options.loss), metrics=scores, jit_compile=jit_compile)
+    trained.compile(optimizer, losses.from_string(options.loss), metrics=scores, jit_compile=jit_compile)

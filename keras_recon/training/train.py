@@ -24,6 +24,7 @@ from keras_recon.data.crops import DRAWS
 from keras_recon.models import Reconstructor
 from keras_recon.models.image_model import check_size
 from keras_recon.optimizers import without_loss_scaling
+from keras_recon.training.adversarial import AdversarialTraining
 from keras_recon.training.compile import compile_model
 from keras_recon.training.distribution import ALONE, Distribution
 from keras_recon.training.options import TrainingOptions
@@ -117,21 +118,19 @@ def train(
         received = f"degradation={degradation}" if degradation else "pairs of photos"
         raise ValueError(f"A masked model must have no degradation. Received: {received}")
     check_size(model)
-    if options.adversarial:
-        if keras.backend.backend() == "torch" and distribution.shard.all_replicas > 1:
-            raise ValueError(
-                "`adversarial` must be 0 in several processes of torch, which would not share their discriminator. "
-                f"Received: adversarial={options.adversarial}"
-            )
-        if not model.adversary:  # as one has that goes on after a signal
-            model.add_adversary(options.adversarial)
-    compile_model(model, options, distribution.shard.all_replicas)
+    if options.adversarial and keras.backend.backend() == "torch" and distribution.shard.all_replicas > 1:
+        raise ValueError(
+            "`adversarial` must be 0 in several processes of torch, which would not share their discriminator. "
+            f"Received: adversarial={options.adversarial}"
+        )
+    trained = AdversarialTraining(model, options.adversarial) if options.adversarial else model
+    compile_model(trained, options, distribution.shard.all_replicas)
     if not run.is_begun:
         run.begin({**dataclasses.asdict(options), "degradation": degradation and str(degradation)})
     run.training.mkdir(parents=True, exist_ok=True)
     check_unchanged(run.began, model, training, validation)
     backup = TrainingBackup(run.training, options.steps_per_epoch)
-    restored = backup.restore(model)
+    restored = backup.restore(trained)
     if model.linear_path and options.fit_linear_path and not restored:
         model.adapt(fitting_batches(training, model.image_shape, options))
     crops = (training, model.image_shape, options.batch_size, options.steps_per_epoch)
@@ -159,7 +158,7 @@ def train(
     run.cut_log(backup.steps // options.steps_per_epoch)
     signals = EndOnSignal(backup)
     callbacks = [
-        *distribution.connect(model),
+        *distribution.connect(trained),
         *_logging(model, run, options, validation_batches),
         backup,  # an epoch is finished when every callback above has seen its end
         HaltOnDivergence(backup, photos_of_step),
@@ -170,7 +169,7 @@ def train(
         epoch, done = divmod(backup.steps, options.steps_per_epoch)
         try:
             with signals:
-                model.fit(
+                trained.fit(
                     distribution.distribute(training_batches),
                     validation_data=distribution.distribute(validation_shard),
                     epochs=epoch + 1 if done else options.epochs,
@@ -180,15 +179,13 @@ def train(
                     callbacks=callbacks,
                 )
         except Diverged as error:
-            if options.on_divergence == "stop" or not _roll_back(model, backup):
+            if options.on_divergence == "stop" or not _roll_back(trained, backup):
                 raise
             run.cut_log(backup.steps // options.steps_per_epoch)
             print(f"\n{error}: back to step {backup.steps}, at half the learning rate", file=sys.stderr)
     if unfinished:
         backup.save()
     model.load_weights(run.best_weights)
-    if options.adversarial:
-        model.remove_adversary()
 
 
 def fitting_batches(training: data.Photos, image_shape: tuple[int, int, int], options: TrainingOptions):
@@ -202,6 +199,13 @@ def fitting_batches(training: data.Photos, image_shape: tuple[int, int, int], op
     return data.training_batches(*crops, epochs=1, seed=options.seed, degradation=degradation)
 
 
+class ModelWeights(keras.callbacks.ModelCheckpoint):
+    """A `ModelCheckpoint` that saves a model without the discriminator that it is trained against."""
+
+    def set_model(self, model):
+        super().set_model(model.model if isinstance(model, AdversarialTraining) else model)
+
+
 def _logging(model: Reconstructor, run: Run, options: TrainingOptions, validation_batches) -> list:
     """The callbacks that say and keep how the training goes; the first add to the logs that the others write."""
     epochs = run.epochs() if run.log.exists() else []
@@ -210,8 +214,13 @@ def _logging(model: Reconstructor, run: Run, options: TrainingOptions, validatio
         Throughput(options.batch_size),
         *([SwapEMAWeights()] if options.ema_momentum else []),  # before the callbacks that draw and save
         ProgressBar(),
-        RunSummary(run.log_dir, run.name, run.config, (model.visible_part(degraded), clean)),
-        keras.callbacks.ModelCheckpoint(
+        RunSummary(
+            run.log_dir,
+            run.name,
+            {**run.config, "architecture": type(model).__name__},
+            (model.visible_part(degraded), clean),
+        ),
+        ModelWeights(
             run.best_weights,
             monitor="val_psnr",
             mode="max",

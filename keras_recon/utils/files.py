@@ -4,6 +4,7 @@ import math
 import os
 import re
 import shutil
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +47,26 @@ def _short(path):
     if len(os.fsencode(path.name)) <= MAX_NAME:
         return path.name
     return hashlib.sha256(os.fsencode(path.name)).hexdigest() + path.suffix[:16]
+
+
+def save_weights(model, path: str | Path):
+    """Write the weights and the optimizer state of a Keras model to a `.weights.h5` file, atomically.
+
+    HDF5 ends the process if the disk fills while it writes. Keras writes `.keras` files, which contain the same
+    `.weights.h5` file, through memory, so that a full disk raises an OSError.
+    """
+    import keras  # takes seconds
+
+    with replacing(path) as temporary:
+        archive = temporary.with_name(f"{temporary.name}.keras")
+        try:
+            keras.Model.save(model, archive)
+            with zipfile.ZipFile(archive) as members, open(temporary, "wb") as file:
+                shutil.copyfileobj(members.open("model.weights.h5"), file)
+        except NotImplementedError:  # a class without `get_config`
+            model.save_weights(temporary)
+        finally:
+            archive.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: dict):
