@@ -1,10 +1,11 @@
-"""A page on which to drop a photo, degrade it and compare it with a model's reconstruction.
+"""A web page that degrades a photo and compares it with a model's reconstruction.
 
-It has the presets and the models of all runs in a folder, runs on this computer alone and asks nothing of others.
-Photos are done one by one; others wait in a queue.
+The page offers the presets and the models of all runs in a folder. It is served by this computer and loads nothing from
+other computers. Photos are processed one at a time; further photos wait in a queue.
 """
 
 import argparse
+import json
 import math
 import os
 import time
@@ -15,28 +16,29 @@ from app.extras import require
 from app.parser import Parser, fail
 from app.quiet import quiet_start
 
-# The browser is to load nothing from elsewhere, neither fonts nor scripts. Gradio needs the two "unsafe" words.
+# The browser loads neither fonts nor scripts from other servers. Gradio needs the two "unsafe" words.
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
-# What a degradation may ask for, as nothing interrupts it: so many terms, and pixels where its time or memory follows.
+UPLOAD = "/gradio_api/upload"  # the only requests whose body is not JSON
+# Limits of a degradation, which nothing can interrupt: the number of terms, and sizes on which time or memory depends.
 MAX_TERMS, MAX_SIZE = 4, 64
-# What the page suggests for a preset.
+# The degradation that the page suggests for a preset.
 SUGGESTED = {"denoise": "noise:25", "deblock": "jpeg:10"}
-HELP = """Drop a photo, or keep this one. It is degraded as the text says (noise:25 is noise of standard deviation 25 of
-255; nothing leaves it as it is), and the model gets that. Then move the slider: left is what the model got, right what
-it made of it. The models are those that come with keras_recon, and your own runs."""
+HELP = """Drop a photo, or keep this one. The text field says how it is degraded: noise:25 adds noise with a standard
+deviation of 25/255, and an empty field leaves it unchanged. Move the slider to compare the model's input (left) with
+its output (right). The models are the presets of keras_recon and your own runs."""
 SIZES = {"blur": "sigma", "motion": "length", "mask": "patch_size", "block": "patch_size"}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("--saved-models", type=Path, default=Path("saved_models"), help="folder of the runs (default: %(default)s)")
-    add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (default: %(default)s)")
+    add("--saved-models", type=Path, default=Path("saved_models"), help="folder of runs (default: %(default)s)")
+    add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all interfaces (default: %(default)s)")
     add("--port", type=int, default=7860, help="default: %(default)s")
-    add("--max-megabytes", type=int, default=20, help="of an uploaded file (default: %(default)s)")
-    add("--max-megapixels", type=float, default=4, help="of an uploaded photo (default: %(default)s)")
-    add("--max-seconds", type=float, default=60, help="for the model's work on a photo (default: %(default)s)")
-    add("--max-waiting", type=int, default=20, help="photos; who comes then is told to wait (default: %(default)s)")
+    add("--max-megabytes", type=int, default=20, help="largest uploaded file (default: %(default)s)")
+    add("--max-megapixels", type=float, default=4, help="largest uploaded photo (default: %(default)s)")
+    add("--max-seconds", type=float, default=60, help="time limit for the model per photo (default: %(default)s)")
+    add("--max-waiting", type=int, default=20, help="queued photos; more are rejected (default: %(default)s)")
     args = parser.parse_args(argv)
     for name in ("max_megabytes", "max_megapixels", "max_seconds", "max_waiting"):
         if getattr(args, name) <= 0:
@@ -47,7 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def find_models(saved_models: Path) -> dict[str, Path]:
-    """The model files of the presets by name, and those in a folder by the names of their runs."""
+    """Return the model files of the presets, by name, and of the runs in a folder, by path inside it."""
     from keras_recon.presets import PRESETS, model_file
     from keras_recon.utils.run import MODEL_FILE
 
@@ -57,7 +59,7 @@ def find_models(saved_models: Path) -> dict[str, Path]:
 
 
 def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
-    """The page, a `gradio.Blocks`, for models by name."""
+    """Return the page, a `gradio.Blocks`, for a dictionary of model files."""
     import gradio as gr  # from here on imports take seconds
     import matplotlib
     import numpy as np
@@ -76,7 +78,7 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
     def psnr(photo, other):
         return float(metrics.psnr(photo[None], np.clip(other, 0, 1)[None])[0])
 
-    def picture(image):  # gray as RGB, RGBA without its alpha
+    def picture(image):  # as RGB without alpha
         return pixels.from_float(image[..., :3] * np.ones(3), np.uint8)
 
     def parse_degradation(text):
@@ -92,22 +94,24 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
             )
         return degradation
 
-    def reconstruct(path, name, text):
-        if not path:
+    def reconstruct(photo, name, text):
+        if not photo or not photo["path"]:
             raise gr.Error("Drop a photo first.", print_exception=False)
+        if name not in [*models]:
+            raise gr.Error(f"The model {name!r} is not in the list of choices.", print_exception=False)
         try:
-            degradation = parse_degradation(text)
-            file = read_image(path, max_megapixels)
+            degradation = parse_degradation(str(text or ""))
+            file = read_image(photo["path"], max_megapixels)
             model = load(name)
             photo = pixels.to_float(file.in_8_bits(model.image_shape[-1]))
             return show(model, photo, degradation, time.monotonic() + max_seconds)
-        except BadImage as error:  # the name of the upload means nothing
+        except BadImage as error:  # without the name of the uploaded file
             raise gr.Error(f"Cannot read the photo: {error.reason}", print_exception=False) from error
         except (OSError, ValueError) as error:
             raise gr.Error(str(error), print_exception=False) from error
 
     def show(model, photo, degradation, end):
-        """What the slider, the error map and the text show."""
+        """Return the values of the slider, the error map and the text."""
         degraded = degradation(photo, np.random.default_rng(0)) if degradation else photo
         output = reconstruct_photo(model, degraded, progress=lambda *_: check_time(end))
         height, width = output.shape[:2]
@@ -135,7 +139,6 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
         with gr.Row():
             with gr.Column(scale=1):
                 photo = gr.Image(type="filepath", image_mode=None, sources=["upload", "clipboard"], label="Photo")
-                take_only_files(photo)
                 name = gr.Dropdown(list(models), label="Model", info=PRESETS.get(first))
                 text = gr.Textbox(
                     suggested, label="Degradation", placeholder="noise:25, blur:1.6+noise:5 ... or nothing"
@@ -143,8 +146,8 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
                 button = gr.Button("Reconstruct", variant="primary")
             with gr.Column(scale=2):
                 figures = gr.Markdown()
-                slider = gr.ImageSlider(label="What the model gets | what it makes of it", format="png")
-                errors = gr.Image(label="Absolute error, five times enlarged", format="png", buttons=["fullscreen"])
+                slider = gr.ImageSlider(label="Input of the model | output", format="png")
+                errors = gr.Image(label="Absolute error, times 5", format="png", buttons=["fullscreen"])
         name.change(
             lambda name: (gr.Dropdown(info=PRESETS.get(name, "a run")), SUGGESTED.get(name, "")),
             [name],
@@ -153,31 +156,22 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
             queue=False,
         )
         page.load(lambda: opening, None, [photo, slider, errors, figures], api_visibility="private", queue=False)
-        button.click(reconstruct, [photo, name, text], [slider, errors, figures], api_name="reconstruct")
+        # Without preprocessing, Gradio does not open the photo: `read_image` says what is wrong with a broken one.
+        button.click(
+            reconstruct, [photo, name, text], [slider, errors, figures], api_name="reconstruct", preprocess=False
+        )
     return page
 
 
-def take_only_files(photo):
-    """Keep Gradio from downloading the photo where a request names a URL in place of an uploaded file, and from reading
-    it: of one that it cannot, it says nothing.
-    """
-    move = photo.async_move_resource_to_block_cache
-
-    async def move_file(path):
-        if "://" in str(path):
-            raise ValueError("The photo must be an uploaded file")
-        return await move(path)
-
-    photo.async_move_resource_to_block_cache = move_file
-    photo.preprocess = lambda file: file and file.path
-
-
 class Guard:
-    """ASGI middleware: sends `POLICY` with every answer, and refuses requests that are too large or fetch URLs.
+    """ASGI middleware that sends `POLICY` with every answer and rejects requests for other files than uploaded ones.
+
+    Gradio itself downloads a photo if a request names its URL, and reads any file on this computer if a request leaves
+    out the mark of an uploaded file. The middleware also rejects large requests.
 
     Args:
-        app: what is guarded.
-        max_bytes: of a request's body, whose length must be told before.
+        app: the ASGI application.
+        max_bytes: largest body of a request. Requests must state its length.
     """
 
     def __init__(self, app, max_bytes: int):
@@ -185,26 +179,54 @@ class Guard:
         self.max_bytes = max_bytes
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] == "http" and (refusal := self._refusal(scope)):
-            await send({"type": "http.response.start", "status": refusal, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body"})
-            return
+        messages = []
+
+        async def receive_again():
+            return messages.pop(0) if messages else await receive()
 
         async def send_with_policy(message):
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
             await send(message)
 
-        await self.app(scope, receive, send_with_policy)
+        if scope["type"] == "http":
+            status = self._status(scope)
+            if not status and scope["method"] not in ("GET", "HEAD") and scope["path"] != UPLOAD:
+                while not messages or messages[-1].get("more_body"):
+                    messages.append(await receive())
+                body = b"".join(message.get("body", b"") for message in messages)
+                status = None if names_only_uploads(body) else 403
+            if status:
+                await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+                await send({"type": "http.response.body"})
+                return
+        await self.app(scope, receive_again, send_with_policy)
 
-    def _refusal(self, scope) -> int | None:
-        """The status of a request that is not let through."""
+    def _status(self, scope) -> int | None:
+        """Return the status of a request that is rejected by its header."""
         length = dict(scope["headers"]).get(b"content-length", b"0" if scope["method"] in ("GET", "HEAD") else b"")
         if "/file=http" in scope["path"].lower():
             return 403
         if not length.isdigit():
             return 411
         return 413 if int(length) > self.max_bytes else None
+
+
+def names_only_uploads(body: bytes) -> bool:
+    """Return whether a body is JSON and marks all its files as uploaded, so that Gradio checks where they are."""
+
+    def check(values):
+        path, meta = values.get("path"), values.get("meta")
+        is_marked = isinstance(meta, dict) and meta.get("_type") == "gradio.FileData"
+        if "path" in values and not (is_marked and isinstance(path, str) and "://" not in path):
+            raise ValueError(path)
+        return values
+
+    try:
+        json.loads(body or b"null", object_hook=check)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def main(argv: list[str] | None = None):
@@ -214,7 +236,7 @@ def main(argv: list[str] | None = None):
     with quiet_start():
         models = find_models(args.saved_models)
         page = build(models, args.max_megapixels, args.max_seconds)
-    # Without `api_open=False` there would be a way around the queue.
+    # `api_open=False` closes the ways around the queue.
     page.queue(max_size=args.max_waiting, default_concurrency_limit=1, api_open=False)
 
     import gradio as gr
@@ -227,7 +249,9 @@ def main(argv: list[str] | None = None):
             share=False,
             ssr_mode=False,
             max_file_size=f"{args.max_megabytes}mb",
-            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # else Google's
+            theme=gr.themes.Default(
+                font=["system-ui", "sans-serif"], font_mono=["monospace"]
+            ),  # the default loads Google's
             app_kwargs={"middleware": [Middleware(Guard, max_bytes=(args.max_megabytes + 1) * 2**20)]},
         )
     except OSError:

@@ -1,4 +1,3 @@
-import asyncio
 import os
 import re
 import shutil
@@ -161,16 +160,15 @@ def test_paths_stay_in_the_folder_of_uploads(server, tmp_path):
             for text in (str(path), str(path).replace("..", "%2e%2e"), str(path).replace("/", "%2f")):
                 answer = httpx.get(server.address + prefix + text)
                 assert answer.status_code >= 400, (prefix, text)
-        with pytest.raises(Refused):
-            server.ask(str(path))
+        for image in (str(path), {"path": str(path)}):
+            with pytest.raises(Refused):
+                server.ask(image)
     (uploads / "link.png").symlink_to(secret)
     assert httpx.get(f"{server.address}/gradio_api/file={uploads}/link.png").status_code == 403
 
 
 def test_it_fetches_no_urls(server):
     httpx = pytest.importorskip("httpx")
-    import gradio
-
     asked = []
 
     class Other(BaseHTTPRequestHandler):
@@ -189,10 +187,15 @@ def test_it_fetches_no_urls(server):
                 server.ask(image)
         other.shutdown()
     assert not asked
-    image = gradio.Image()
-    demo.take_only_files(image)
-    with pytest.raises(ValueError, match="must be an uploaded file"):  # Gradio would ask, as it is a public address
-        asyncio.run(image.async_move_resource_to_block_cache("https://example.com/photo.png"))
+    # Gradio would ask this one, as it is a public address. It does not get the request.
+    file = {"path": "https://example.com/photo.png", "meta": {"_type": "gradio.FileData"}}
+    for path in ("call/reconstruct", "queue/join", "run/reconstruct", "component_server"):
+        for value in (file, {"data": [file]}, [[{"image": file}]]):
+            answer = server.post(f"/gradio_api/{path}", json={"data": [value, "group/tiny", ""], "fn_index": 2})
+            assert answer.status_code == 403 and not answer.content
+    escaped = b'{"data": [{"path": "https:\\/\\/example.com/photo.png"}, "group/tiny", ""]}'
+    for body in (escaped, escaped.decode().encode("utf-16"), b"no JSON", b"[" * 100_000):
+        assert server.post("/gradio_api/call/reconstruct", content=body).status_code == 403
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from Linux's /proc")

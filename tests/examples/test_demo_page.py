@@ -23,7 +23,7 @@ def test_a_photo_that_takes_too_long_is_given_up(tmp_path, model):
     page = demo.build({"tiny": tmp_path / "model.keras"}, max_megapixels=1, max_seconds=1e-6)
     (function,) = (f.fn for f in page.fns.values() if f.api_name == "reconstruct")
     with pytest.raises(gradio.Error, match="takes more than 1e-06 seconds"):
-        function(str(tmp_path / "photo.png"), "tiny", "")
+        function({"path": str(tmp_path / "photo.png")}, "tiny", "")
 
 
 def test_it_opens_with_a_preset_and_a_photo_and_has_the_runs_too(tmp_path, model):
@@ -40,5 +40,5 @@ def test_it_opens_with_a_preset_and_a_photo_and_has_the_runs_too(tmp_path, model
     _, degradation = functions["change"]("deblock")
     assert degradation == "jpeg:10"
     Image.fromarray(photo[:60, :90]).save(tmp_path / "photo.png")
-    (small, large), errors, figures = functions["click"](str(tmp_path / "photo.png"), "upscale2", "")
+    (small, large), errors, figures = functions["click"]({"path": str(tmp_path / "photo.png")}, "upscale2", "")
     assert small.shape == large.shape == (120, 180, 3) and errors is None and "180x120" in figures
