@@ -1,8 +1,8 @@
-"""Reconstruct whole photos of any size with a trained model, and measure how well where there is a reference.
+"""Reconstruct whole photos of any size with a trained model, and measure PSNR and SSIM if there are references.
 
 INPUT is a file, a folder (searched recursively), a glob in quotes, or - for stdin. The output folder mirrors the input
-folders and gets results.jsonl, a line per photo, and, where there are references, summary.json: PSNR and SSIM with
-everything that they depend on.
+folders. It also contains results.jsonl, with a line for each photo, and, if there are references, summary.json: the
+mean PSNR and SSIM with everything that they depend on.
 """
 
 import argparse
@@ -17,48 +17,50 @@ from app.photo_jobs import WRITABLE, Job, plan
 from app.photo_results import report
 from app.quiet import quiet_start
 
-# The arguments that `keras_recon.inference.PhotoProtocol` takes as they are.
+# Arguments that are passed to `keras_recon.inference.PhotoProtocol`.
 PROTOCOL = ("seed", "overlap", "batch_size", "strength", "quantize", "color_space", "border")
 LEAST = {"tile_size": 1, "overlap": 0, "batch_size": 1, "seed": 0, "border": 0, "max_megapixels": 1}
 
 
 def parser_of(description: str) -> argparse.ArgumentParser:
-    """The parser of what to reconstruct, by what, and how."""
+    """Return the parser, which `reconstruct_cluster.py` extends."""
     parser = Parser(description)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="photos")
     add("--model", type=Path, required=True, help="a preset such as denoise, a .keras file, or the folder of a run")
     add("--output", default="reconstructed", help="folder, file, or - for stdout (default: %(default)s)")
-    add("--suffix", default="", help="added to the names of the written photos, as in --suffix=-restored")
-    add("--format", choices=[suffix[1:] for suffix in WRITABLE], help="of the written photos (default: the input's)")
-    text = "of the change, 0 to 1: this share of what the model makes, the rest of the photo (default: %(default)s)"
+    add("--suffix", default="", help="appended to the names of the written photos, as in --suffix=-restored")
+    add(
+        "--format",
+        choices=[suffix[1:] for suffix in WRITABLE],
+        help="format of the written photos (default: the input's)",
+    )
+    text = "from 0 to 1: the share of the model's output; the rest is the photo (default: %(default)s)"
     add("--strength", type=float, default=1.0, help=text)
-    text = "of a photo, above which it is refused (default: %(default)s)"
+    text = "limit, above which a photo is an error (default: %(default)s)"
     add("--max-megapixels", type=int, default=250, metavar="NUMBER", help=text)
-    add("--error-maps", action="store_true", help="write NAME-error.png too: absolute errors, five times enlarged")
+    add("--error-maps", action="store_true", help="also write NAME-error.png: the absolute error times 5")
     add = parser.add_argument_group("tiles").add_argument
-    add("--tile-size", type=int, help="in pixels, for fully convolutional models (default: the model's own)")
-    add("--overlap", type=int, help="of neighbouring tiles in pixels (default: a sixth of the tile)")
-    add("--batch-size", type=int, default=64, help="tiles per call (default: %(default)s)")
+    add("--tile-size", type=int, help="side of a tile in pixels, for fully convolutional models (default: the model's)")
+    add("--overlap", type=int, help="pixels that neighbouring tiles share (default: a sixth of the tile)")
+    add("--batch-size", type=int, default=64, help="tiles per call of the model (default: %(default)s)")
     group = parser.add_argument_group("measuring")
     references = group.add_mutually_exclusive_group()
     references.add_argument(
-        "--reference", type=Path, metavar="FOLDER", help="folder of the originals, under the names of the photos"
+        "--reference", type=Path, metavar="FOLDER", help="folder of the originals, with the names of the photos"
     )
-    references.add_argument(
-        "--degradation", metavar="TEXT", help="of the photos, as noise:25, before the model gets them"
-    )
+    references.add_argument("--degradation", metavar="TEXT", help="degrade the photos first, for example by noise:25")
     add = group.add_argument
-    add("--seed", type=int, default=0, help="of the degradation, which also depends on the name (default: %(default)s)")
-    text = "measure the model's floats, not what is written: rounded to the bits of the photo"
+    add("--seed", type=int, default=0, help="of the degradation, together with the photo's name (default: %(default)s)")
+    text = "measure the model's floats instead of the written pixels, which are rounded to the bits of the photo"
     add("--no-quantize", dest="quantize", action="store_false", help=text)
-    add("--color-space", choices=("rgb", "y"), default="rgb", help="y: luma of BT.601 (default: %(default)s)")
-    add("--border", type=int, default=0, help="pixels left out at each side (default: %(default)s)")
+    add("--color-space", choices=("rgb", "y"), default="rgb", help="y is the luma of BT.601 (default: %(default)s)")
+    add("--border", type=int, default=0, help="pixels at each side that are not measured (default: %(default)s)")
     return parser
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
-    """The arguments, and the photos that they mean."""
+    """Return the arguments, and the photos that they name."""
     args = parser.parse_args(argv)
     for name, least in LEAST.items():
         if getattr(args, name) is not None and getattr(args, name) < least:
@@ -86,18 +88,18 @@ def main(argv: list[str] | None = None):
 
 
 def attempt(job: Job, model, protocol, args: argparse.Namespace, title: str) -> dict:
-    """The line of a photo's results, or what went wrong as `error`."""
+    """Return the line of a photo's results; its `error` if it failed."""
     try:
         return reconstruct(job, model, protocol, args, title)
     except (ValueError, OSError) as error:
         return {"path": job.name, "error": str(error)}
-    except Exception as error:  # of a decoder or a backend, as of a lack of memory: the other photos go on
+    except Exception as error:  # of a decoder or a backend, such as out of memory; the other photos are still processed
         return {"path": job.name, "error": f"{type(error).__name__}: {error}"}
 
 
 def load(args):
-    """The model, and how photos are reconstructed and measured; the end of the process where that cannot be."""
-    with quiet_start():  # to load some models imports keras-hub
+    """Return the model and the protocol; end the process if an argument does not fit the model."""
+    with quiet_start():  # loading some models imports keras-hub
         try:
             return _load(args)
         except (ValueError, OSError) as error:
@@ -115,7 +117,7 @@ def _load(args):
             model = model.for_image_shape((args.tile_size, args.tile_size, model.image_shape[2]))
         except ValueError as error:
             raise ValueError(f"--tile-size does not fit the model: {error}") from error
-    check_model(model)  # refused here, not for every photo
+    check_model(model)  # here, and not for every photo
     check_strength(model, args.strength)
     tile_overlaps(model.image_shape[:2], args.overlap)
     options = {name: getattr(args, name) for name in PROTOCOL}
@@ -125,7 +127,7 @@ def _load(args):
 
 
 def reconstruct(job: Job, model, protocol, args: argparse.Namespace, title: str) -> dict:
-    """Read, reconstruct, write and measure a photo; its line of the results."""
+    """Read, reconstruct, write and measure a photo. Return its line of the results."""
     from keras_recon import images
     from keras_recon.inference import error_levels, in_bits_of
 
@@ -136,7 +138,7 @@ def reconstruct(job: Job, model, protocol, args: argparse.Namespace, title: str)
     progress = functools.partial(show, printable(title)) if sys.stderr.isatty() else None
     pixels = image.of_channels(model.image_shape[2])
     output = protocol.output(model, pixels, job.name, progress)
-    reference = pixels if protocol.degradation else None  # else its memory is free from here on
+    reference = pixels if protocol.degradation else None  # otherwise its memory is freed below
     image.replace_pixels(in_bits_of(pixels, output))
     del pixels
     if job.target:
@@ -153,7 +155,7 @@ def reconstruct(job: Job, model, protocol, args: argparse.Namespace, title: str)
 
 
 def show(title: str, done: int, total: int):
-    """A line on a terminal that is written over."""
+    """Overwrite the line of progress on a terminal."""
     print(f"\r\x1b[K{title}: {done}/{total} tiles", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 

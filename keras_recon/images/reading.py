@@ -9,16 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from keras_recon.images import png, tiff
-from keras_recon.images.decoding import (
-    FORMATS,
-    MAX_MEGAPIXELS,
-    BadImage,
-    ImageFile,
-    identify,
-    open_file,
-    open_image,
-    profile_of,
-)
+from keras_recon.images.decoding import FORMATS, MAX_MEGAPIXELS, BadImage, ImageFile, identify, open_file, profile_of
 from keras_recon.images.pixels import cmyk_to_rgb
 
 PNG_16_BITS = ("I;16B", "LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's raw modes
@@ -68,7 +59,7 @@ def image_size(source: str | Path | bytes) -> tuple[int, int]:
     Raises:
         BadImage: the file cannot be read.
     """
-    with suppress(BadImage), open_image(source) as image:
+    with suppress(BadImage), open_file(source) as file, identify(file, MAX_MEGAPIXELS) as image:
         return upright_size(image)
     return read_image(source).pixels.shape[:2]  # a TIFF that Pillow does not know
 
