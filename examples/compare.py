@@ -174,7 +174,7 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
     try:
         training, validation = settings.load_photos(shared, "skip", Path(shared["saved_models"], args.name))
         training, validation = (photos.for_upscale(1) for photos in (training, validation))
-        paired = len(validation.factors) > 1
+        paired = validation.is_paired
         if not args.eval:
             check_held_out(runs, validation)
         validation = data.validation_batches(validation, shape, BATCH, degradation=degradation)

@@ -90,29 +90,34 @@ def check_data(args: argparse.Namespace, model: Reconstructor) -> int:
     sources = {name: getattr(args, name) for name in ("val_data", "target", "val_target", "resize", "cache")}
     parts = data.load_photos(args.data, model.image_shape[-1], on_bad="skip", **sources)
     parts = [photos.for_upscale(model.upscale) for photos in parts]
-    kind = f"pairs, targets {parts[0].factors[1]} times the size" if parts[0].factors[1:] else ""
-    say("photos", f"{len(parts[0]):,} for training, {len(parts[1]):,} for validation{kind and ': ' + kind}")
-    shapes, bad = [], {}
+    kind = f": pairs, targets {parts[0].upscale} times the size" if parts[0].is_paired else ""
+    say("photos", f"{len(parts[0]):,} for training, {len(parts[1]):,} for validation{kind}")
+    shapes, bad, largest = [], {}, 1
     for photos in parts:
         bad |= photos.bad
         for i in np.linspace(0, len(photos), min(SAMPLE, len(photos)), endpoint=False).astype(int):
             try:
-                shapes.append(photos.read(photos.keys[i]).shape)
+                photo = photos.read(photos.keys[i])
             except ValueError as error:
                 bad[str(photos.keys[i])] = getattr(error, "reason", str(error))
+            else:
+                images = photo if photos.is_paired else (photo,)
+                shapes.append(images[0].shape)
+                largest = max(largest, sum(image.size for image in images))
     if shapes:
         heights, widths = zip(*(shape[:2] for shape in shapes))
         sizes = f"{min(heights)} to {max(heights)} high, {min(widths)} to {max(widths)} wide"
         say("sizes", f"{sizes}, median {statistics.median(heights):g}x{statistics.median(widths):g}")
         modes = collections.Counter(mode(parts[0], key) for key in parts[0].keys[:SAMPLE])
         say("channels", ", ".join(f"{count} {name}" for name, count in modes.items()))
-        small = sum(h < model.image_shape[0] or w < model.image_shape[1] for h, w in zip(heights, widths))
-        say("small", f"{small} of {len(shapes)} are smaller than the crops of {model.image_shape[:2]}, and enlarged")
+        crop = data.crops.crop_size(parts[0], model.image_shape)
+        small = sum(h < crop[0] or w < crop[1] for h, w in zip(heights, widths))
+        say("small", f"{small} of {len(shapes)} are smaller than the crops of {crop}, and enlarged")
     say("bad", f"{len(bad)} of {len(shapes) + len(bad)} that were decoded")
     for name, reason in list(bad.items())[:10]:
         say("", f"{name!r}: {reason}")
     crops = (model.image_shape, batch_size, 10**5, 1, 0)
-    fit = parts[0].cache_bytes // max(map(math.prod, shapes), default=1)
+    fit = parts[0].cache_bytes // largest
     loaded = (parts[0].unkept(), decoded(parts[0], max(1, min(SAMPLE, fit))))
     cold, batches = (data.training_batches(photos, *crops) for photos in loaded)
     cold, warm = (rate(iter(loader), batch_size) for loader in (cold, batches))
@@ -127,17 +132,16 @@ def check_data(args: argparse.Namespace, model: Reconstructor) -> int:
 
 def decoded(photos, count: int):
     """Some of the photos, all decoded before."""
-    some = photos.with_keys(photos.keys[:: -(-len(photos) // count)])
-    some.bad |= photos.bad
+    some = photos.subset(photos.keys[:: -(-len(photos) // count)])
     for i in range(len(some)):
-        some.first_good([i], np.asarray)
+        some.first_usable([i])
     return some
 
 
 def mode(photos, key) -> str:
     """Pillow's word for the colours of a training photo that is a file."""
     try:
-        with Image.open(photos.paths[key]) as image:
+        with Image.open(photos.paths[key][-1]) as image:
             return image.mode
     except (KeyError, OSError):
         return "other"

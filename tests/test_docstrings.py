@@ -16,17 +16,19 @@ from models.tiny_backbones import save_as_hugging_face, tiny_backbone
 
 import keras_recon
 
-NEEDS_TENSORFLOW = "keras_recon.data"  # three of its functions
 ROOMS = (
     "keras_recon",
     *(f"keras_recon.{name}" for name in ("models", "layers", "ops", "losses", "metrics", "optimizers", "callbacks")),
     *(
         f"keras_recon.{name}"
-        for name in ("degradations", "images", "features", "anomaly", "utils.run", "inference", "data.shard")
+        for name in ("degradations", "images", "features", "anomaly", "utils.run", "inference", "data")
     ),
-    NEEDS_TENSORFLOW,
+    "keras_recon.data.batches",
 )
-RUN_SUMMARY = "keras_recon.callbacks.tensorboard.RunSummary"  # can be imported without TensorFlow, but not used
+NEED_TENSORFLOW = (  # can be imported without it, but not used
+    "keras_recon.callbacks.tensorboard.RunSummary",
+    *(f"keras_recon.data.batches.{name}" for name in ("training_batches", "shard_of", "decode_window")),
+)
 
 
 class ShapesAsTuples(doctest.OutputChecker):
@@ -62,8 +64,6 @@ def examples():
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_public_name_has_an_example(room):
-    if room == NEEDS_TENSORFLOW:
-        pytest.importorskip("tensorflow")
     found = public(room)
     assert found
     assert [name for name, value in found.items() if ">>> " not in (value.__doc__ or "")] == []
@@ -71,7 +71,7 @@ def test_every_public_name_has_an_example(room):
 
 @pytest.mark.parametrize("test", examples(), ids=lambda test: test.name)
 def test_examples_run(test, tmp_path, monkeypatch):
-    if test.name == RUN_SUMMARY:
+    if test.name in NEED_TENSORFLOW:
         pytest.importorskip("tensorflow")
     monkeypatch.chdir(tmp_path)
     if test.name.startswith("keras_recon.anomaly."):

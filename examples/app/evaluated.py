@@ -24,10 +24,10 @@ class Evaluated(NamedTuple):
 def photos_of(args: argparse.Namespace, shape: tuple[int, int, int], paired: bool) -> Evaluated:
     """The crops of --eval, photos or pairs."""
     from keras_recon.data.crops import part_grids
-    from keras_recon.data.sources import all_photos
+    from keras_recon.data.loading import all_photos
 
     photos = all_photos(args.eval, args.eval_target, shape[2], on_bad="skip").for_upscale(1)
-    if paired != (len(photos.factors) > 1):
+    if paired != photos.is_paired:
         kind = "pairs, as input/ and target/ in it or --eval-target" if paired else "photos, not pairs"
         raise ValueError(f"--eval must have {kind}, as the data of the runs. Received: {args.eval}")
     grids = list(part_grids(photos, shape[:2], args.stride))

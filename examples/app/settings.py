@@ -14,7 +14,7 @@ from app.parser import Parser
 from app.quiet import quiet_start
 
 with quiet_start():
-    from keras_recon.data.pair_files import is_paired
+    from keras_recon.data.pairs import is_paired
     from keras_recon.training.options import TrainingOptions, option
     from keras_recon.utils.run import Run
 
@@ -100,8 +100,9 @@ def parse(config_class: type[RunConfig], argv: list[str] | None, model: str, des
 
 
 def _configuration(config_class, given, smoke, resume, model):
-    if "degradation" not in given and is_paired(given.get("data"), given.get("target")):
-        given["degradation"] = None  # theirs is in the pairs
+    degraded = is_paired(given.get("data"), given.get("target")) or given.get("upscale", 1) > 1
+    if "degradation" not in given and degraded:
+        given["degradation"] = None  # inputs of pairs are degraded, inputs of models that enlarge are downscaled
     if given.get("init"):
         own = sorted(given.keys() & own_settings(config_class))
         if own:

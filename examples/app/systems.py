@@ -103,7 +103,7 @@ class RestorationConfig(RunConfig):
     filters: str = option("64,64,64", "channels per level, fine to coarse; the first has half the height and width")
     num_blocks: int = option(2, "residual blocks per level")
     upscale: int = option(
-        1, "times as high and wide as its input that the output is, for such pairs", choices=(1, 2, 4)
+        1, "how many times as high and wide as its input the output is; photos are downscaled", choices=(1, 2, 4)
     )
 
     def model_options(self) -> dict:

@@ -11,12 +11,11 @@
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
-import tensorflow as tf
 
 import keras_recon
 
 PHOTOS = "sample"  # those of scikit-image, or the path of a folder
-IMAGE_SHAPE = (64, 64, 3)  # of what comes out
+IMAGE_SHAPE = (32, 32, 3)  # of the inputs; outputs have 64x64 pixels
 BATCH_SIZE = 8
 STEPS_PER_EPOCH = 300
 EPOCHS = 3
@@ -27,21 +26,11 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## Pairs of small and large crops
 #
-# The small ones are made of the large ones as most programs make photos smaller: by a bicubic filter that is wide
-# enough to leave no aliasing.
-
+# With `upscale=2`, the small crops are the large crops, downscaled by an antialiased bicubic filter, as most programs
+# downscale photos. A `degradation` such as `"jpeg:30-90"` is applied to the small crops on top.
 
 # %%
-def halved(_, large):
-    small = tf.image.resize(large, [IMAGE_SHAPE[0] // 2, IMAGE_SHAPE[1] // 2], "bicubic", antialias=True)
-    return tf.clip_by_value(small, 0.0, 1.0), large
-
-
-training, validation = keras_recon.data.load_photos(PHOTOS)
-train_batches = keras_recon.data.training_batches(
-    training, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH, EPOCHS, seed=0
-).map(halved)
-val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH_SIZE).map(halved)
+training, validation = keras_recon.data.load(PHOTOS, IMAGE_SHAPE, BATCH_SIZE, STEPS_PER_EPOCH, upscale=2)
 
 # %% [markdown]
 # ## Train
@@ -49,20 +38,20 @@ val_batches = keras_recon.data.validation_batches(validation, IMAGE_SHAPE, BATCH
 # The last layer is zero at first, so that the model begins at repeating each pixel, and learns what that lacks.
 
 # %%
-model = keras_recon.models.RestorationUNet((32, 32, 3), filters=(32, 64), num_blocks=1, upscale=2)
+model = keras_recon.models.RestorationUNet(IMAGE_SHAPE, filters=(32, 64), num_blocks=1, upscale=2)
 rate = keras.optimizers.schedules.CosineDecay(0.0, EPOCHS * STEPS_PER_EPOCH, warmup_target=2e-3, warmup_steps=100)
 model.compile(keras.optimizers.AdamW(rate), loss=keras_recon.losses.Charbonnier(), metrics=[keras_recon.metrics.PSNR()])
-start = model.evaluate(val_batches, return_dict=True)
+start = model.evaluate(validation, return_dict=True)
 history = model.fit(
-    train_batches,
+    training,
     epochs=EPOCHS,
-    steps_per_epoch=STEPS_PER_EPOCH,
-    validation_data=val_batches,
+    validation_data=validation,
     shuffle=False,  # the crops come in random order already
 )
 bicubic = keras.metrics.Mean()
-for small, large in val_batches:
-    bicubic.update_state(keras_recon.metrics.psnr(large, tf.image.resize(small, large.shape[1:3], "bicubic")))
+for small, large in validation:
+    enlarged = keras.ops.image.resize(np.asarray(small), large.shape[1:3], "bicubic")
+    bicubic.update_state(keras_recon.metrics.psnr(np.asarray(large), enlarged))
 print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, bicubic {float(bicubic.result()):.2f} dB")
 
 # %% [markdown]
@@ -71,7 +60,7 @@ print(f"validation PSNR: {history.history['val_psnr'][-1]:.2f} dB, bicubic {floa
 # %%
 model.save("saved_models/enlarging/model.keras")
 loaded = keras.saving.load_model("saved_models/enlarging/model.keras")
-photo = validation[1][:80, :120] / np.float32(255)
+photo = keras_recon.data.load_photos(PHOTOS)[1][1][:80, :120] / np.float32(255)  # a validation photo
 output = keras_recon.reconstruct(loaded, photo)
 
 figure, axes = plt.subplots(1, 2, figsize=(15, 5.2), layout="constrained")

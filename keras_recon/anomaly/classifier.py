@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_recon.anomaly.distances import NearestPatch, PatchGaussian, sample_patches
-from keras_recon.data.py_dataset import Batches
+from keras_recon.data.batches import Batches
 
 DEFECTS, GOOD = 512, 2048  # patches in a batch
 LEAST, NONE = 0.1, 0.01  # shares of a patch that make it a defect, and that are none

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_recon.data.files import EXTENSIONS
 from keras_recon.evaluation import figures
-from keras_recon.images import read_image
+from keras_recon.images import SUFFIXES, read_image
 
 GOOD = "good"
 
@@ -53,7 +52,7 @@ def load_images(folder: str | Path) -> list[LabeledImage]:
     ['good', 'good', 'good', 'hole', 'hole', 'scratch', 'scratch']
     """
     folder, found = Path(folder), []
-    for path in sorted(p for p in (folder / "test").glob("*/*") if p.suffix.lower() in EXTENSIONS):
+    for path in sorted(p for p in (folder / "test").glob("*/*") if p.suffix.lower() in SUFFIXES):
         kind, truth = path.parent.name, None
         if kind != GOOD:
             masks = (folder / "ground_truth" / kind).glob("*")

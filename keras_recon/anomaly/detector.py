@@ -11,8 +11,7 @@ from keras_recon.anomaly.classifier import DefectClassifier, Ensemble
 from keras_recon.anomaly.decoder import FeatureDecoder
 from keras_recon.anomaly.distances import NearestPatch, PCAResidual, PositionGaussian
 from keras_recon.anomaly.synthetic import damaged_photos
-from keras_recon.data.photos import Photos, read_photo
-from keras_recon.data.sources import folder_photos
+from keras_recon.data import Photos, folder_photos, read_photo
 from keras_recon.features import FeatureExtractor, photo_features, photo_tiles
 from keras_recon.features.extractor import tile_axes
 from keras_recon.images.pixels import resize_bicubic
@@ -229,7 +228,7 @@ class AnomalyDetector(SafelySaved):
 
         is_folder = isinstance(photos, (str, Path))
         files = folder_photos(photos, channels, on_bad) if is_folder else Photos(photos, read, on_bad=on_bad)
-        return [photo for i in range(len(files)) if (photo := files.first_good([i], np.asarray)) is not None]
+        return [photo for i in range(len(files)) if (photo := files.first_usable([i])) is not None]
 
     def get_config(self):
         parts = {"preset": self.extractor, "method": self.method}

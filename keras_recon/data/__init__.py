@@ -1,10 +1,19 @@
-import importlib
+"""Photos and the batches of crops that models are trained and evaluated with."""
 
-from keras_recon.data.crops import RandomCrops, grid_crops, middle_parts, middle_photo, photo_grids, photos_of_step
-from keras_recon.data.loading import load
-from keras_recon.data.pairs import RandomPairs, grid_pairs, spread
+from keras_recon.data.batches import shard_of, training_batches, validation_batches
+from keras_recon.data.crops import (
+    RandomCrops,
+    RandomPairs,
+    grid_crops,
+    grid_pairs,
+    middle_parts,
+    middle_photo,
+    photo_grids,
+    photos_of_step,
+    spread,
+)
+from keras_recon.data.loading import folder_photos, load, load_photos
 from keras_recon.data.photos import Photos, read_photo
-from keras_recon.data.sources import folder_photos, load_photos
 
 __all__ = [
     "Photos",
@@ -25,11 +34,3 @@ __all__ = [
     "training_batches",
     "validation_batches",
 ]
-# What needs TensorFlow is imported when it is used.
-_LAZY = ("shard_of", "training_batches", "validation_batches")
-
-
-def __getattr__(name):
-    if name not in _LAZY:
-        raise AttributeError(f"module 'keras_recon.data' has no attribute {name!r}")
-    return getattr(importlib.import_module("keras_recon.data.batches"), name)

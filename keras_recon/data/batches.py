@@ -1,63 +1,87 @@
-"""Windows of photos, by decoding little more than them: of JPEG files, whose pixels are those of a decoding in full."""
+"""Batches of (degraded, clean) crops: `tf.data.Dataset`s, or the same as `PyDataset`s without TensorFlow."""
 
+import importlib.util
 import os
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
+import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_recon.data.pairs import RandomPairs, grid_pairs
+from keras_recon.data.crops import RandomPairs, grid_pairs
 from keras_recon.data.photos import Photos
-from keras_recon.data.shard import WHOLE, Shard
 from keras_recon.degradations import Degradation
 from keras_recon.images.reading import JPEGHeader, turned
 
-# Pixels around the window that are decoded too: the decoder interpolates the colours of a pixel by its neighbours, and
-# not at all where there are less than five columns.
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Pixels around a window that are decoded too: the decoder interpolates the colours of a pixel from its neighbours, but
+# not in images of fewer than five columns.
 MARGIN = 4
+IN_ONE_CALL = 64  # pairs
+THREADS = os.cpu_count() + 1  # that make batches with TensorFlow; one may wait for a file
+AUTOTUNE = -1  # as `tf.data.AUTOTUNE`
+PYTHON_THREADS = 4  # that make batches without it
 
 
-def decode_window(
-    path: str | Path, header: JPEGHeader, corner: tuple[int, int], size: tuple[int, int]
-) -> np.ndarray | None:
-    """The pixels of a window of an upright photo, uint8 (height, width, 1 or 3); None where that fails.
+class Shard(NamedTuple):
+    """The part of each batch that a process works on.
 
-    Args:
-        path: of the file.
-        header: what `keras_recon.images.reading.jpeg_header` says of it.
-        corner: (top, left) of the window.
-        size: (height, width) of the window, which is inside of the photo.
+    Attributes:
+        index: of the process; process 0 is the chief, which writes.
+        count: number of processes.
+        replicas: number of devices of this process that get different images.
 
     Example:
-
-    >>> pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), "uint8")
-    >>> keras_recon.images.write_image("a.jpg", keras_recon.images.ImageFile(pixels))
-    >>> header = keras_recon.images.reading.jpeg_header("a.jpg")
-    >>> window = decode_window("a.jpg", header, corner=(10, 20), size=(16, 24))
-    >>> bool((window == keras_recon.data.read_photo("a.jpg", 3)[10:26, 20:44]).all())
-    True
+    >>> Shard(index=1, count=2, replicas=4).all_replicas
+    8
     """
-    (top, left), (height, width) = header.as_stored(corner, size)
-    above, before = min(top, MARGIN), min(left, MARGIN)
-    box = [top - above, left - before]
-    box += [
-        min(header.stored[0], top + height + MARGIN) - box[0],
-        min(header.stored[1], left + width + MARGIN) - box[1],
-    ]
-    try:
-        with open(os.fspath(path), "rb") as file:
-            data = file.read()
-        pixels = tf.raw_ops.DecodeAndCropJpeg(
-            contents=data, crop_window=np.array(box, "int32"), channels=0, dct_method="INTEGER_ACCURATE"
-        ).numpy()
-    except (OSError, tf.errors.OpError):
-        return None
-    return turned(pixels[above : above + height, before : before + width], header.orientation)
+
+    index: int = 0
+    count: int = 1
+    replicas: int = 1
+
+    @property
+    def all_replicas(self) -> int:
+        """The number of devices of all processes."""
+        return self.count * self.replicas
 
 
-IN_ONE_CALL = 64  # pairs
-THREADS = os.cpu_count() + 1  # that make batches: one may wait for a file
+WHOLE = Shard()
+
+
+class Batches(keras.utils.PyDataset):
+    """A data set of `batch(epoch, step)` for each step; Keras begins the next epoch by `on_epoch_end`.
+
+    Args:
+        batch: returns a batch; threads call it.
+        steps: batches per epoch.
+        threads: number of threads that make batches while the model trains.
+
+    Example:
+    >>> batches = Batches(lambda epoch, step: (np.full((4, 1), step), np.full((4, 1), epoch)), steps=3, threads=1)
+    >>> int(batches[2][0].max()), len(batches)
+    (2, 3)
+    """
+
+    def __init__(self, batch: Callable[[int, int], tuple], steps: int, threads: int):
+        super().__init__(workers=threads)
+        self.batch = batch
+        self.steps = steps
+        self.epoch = 0
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.batch(self.epoch, step)
+
+    def on_epoch_end(self):
+        """Begin the next epoch."""
+        self.epoch += 1
 
 
 def training_batches(
@@ -71,15 +95,25 @@ def training_batches(
     degradation: Degradation | None = None,
     shard: Shard = WHOLE,
     quarter_turns: bool = False,
-) -> tf.data.Dataset:
-    """The batches of `epochs` epochs from `first_step` on, (degraded, clean) pairs of crops; for each step one.
+) -> "tf.data.Dataset":
+    """Create a `tf.data.Dataset` of the batches of a training, see `RandomPairs`.
 
-    The batch of a step is the same whatever the step that the data set starts at, so that a resumed run sees the
-    batches that an uninterrupted one would have seen. Without a degradation both of a pair are the clean crop. Of
-    several processes, each has its `shard` of every batch, and reads no other photos.
+    The batch of a step does not depend on the step at which the data set starts. A resumed run therefore sees the
+    batches of an uninterrupted run.
+
+    Args:
+        photos: photos or pairs of photos.
+        image_shape: (height, width, channels) of the degraded crops.
+        batch_size: pairs per batch, a multiple of the number of devices.
+        steps_per_epoch: batches per epoch.
+        epochs: number of epochs.
+        seed: of the crops and their degradations, an integer from 0.
+        first_step: number of batches that are left out at the start.
+        degradation: makes the degraded crops, which are the clean ones if None.
+        shard: the part of every batch that this process makes; it reads no other photos.
+        quarter_turns: whether crops, which must be square, are also rotated by 0, 90, 180 or 270 degrees.
 
     Example:
-
     >>> training, validation = keras_recon.data.load_photos("sample")
     >>> degradation = keras_recon.degradations.GaussianNoise(25)
     >>> batches = keras_recon.data.training_batches(
@@ -89,6 +123,8 @@ def training_batches(
     >>> noisy.shape, len(batches)
     ((8, 64, 64, 3), 300)
     """
+    import tensorflow as tf
+
     if batch_size % shard.all_replicas:
         raise ValueError(
             f"`batch_size` must be a multiple of the {shard.all_replicas} devices. Received: batch_size={batch_size}"
@@ -101,8 +137,14 @@ def training_batches(
     return _random_batches(pairs, starts, per_epoch, part)
 
 
-def epoch_batches(pairs: RandomPairs, batch_size: int, steps_per_epoch: int) -> tf.data.Dataset:
-    """The batches of one epoch: at the first iteration those of epoch 0, at the next one those of epoch 1."""
+def epoch_batches(pairs: RandomPairs, batch_size: int, steps_per_epoch: int) -> "tf.data.Dataset | Batches":
+    """Create a data set of the batches of one epoch: of epoch 0 in the first iteration, then of epoch 1, and so on."""
+    if not _has_tensorflow():
+        return Batches(
+            lambda epoch, step: pairs.batch(epoch, step * batch_size, batch_size), steps_per_epoch, PYTHON_THREADS
+        )
+    import tensorflow as tf
+
     epochs = count()
     per_epoch = steps_per_epoch * batch_size
     epoch = tf.data.Dataset.from_generator(lambda: [next(epochs)], output_signature=tf.TensorSpec((), tf.int64))
@@ -117,32 +159,43 @@ def validation_batches(
     batch_size: int,
     limit: int = 512,
     degradation: Degradation | None = None,
-) -> tf.data.Dataset:
-    """(degraded, clean) pairs of the same crops in every epoch: at most `limit`, side by side, from all photos.
+) -> "tf.data.Dataset | Batches":
+    """Create a data set of the (degraded, clean) crops of `grid_pairs`, the same in every epoch and for every seed.
 
-    They are degraded in the same way in every epoch and for every seed of a training.
+    Args:
+        photos: photos or pairs of photos.
+        image_shape: (height, width, channels) of the degraded crops.
+        batch_size: pairs per batch; the last batch can have fewer.
+        limit: maximum number of pairs.
+        degradation: makes the degraded crops, which are the clean ones if None.
 
     Example:
-
     >>> training, validation = keras_recon.data.load_photos("sample")
     >>> batches = keras_recon.data.validation_batches(validation, (64, 64, 3), batch_size=32)
     >>> sum(len(clean) for degraded, clean in batches)
     178
     """
     degraded, clean = grid_pairs(photos, image_shape, limit, degradation)
+    if not _has_tensorflow():
+
+        def batch(_, step):
+            of_step = slice(step * batch_size, (step + 1) * batch_size)
+            return degraded[of_step], clean[of_step]
+
+        return Batches(batch, -(-len(clean) // batch_size), threads=1)
+    import tensorflow as tf
+
     images = (clean,) if degraded is clean else (degraded, clean)
-    batches = tf.data.Dataset.from_tensor_slices(images).batch(batch_size)
-    return _both(batches).prefetch(tf.data.AUTOTUNE)
+    return _both(tf.data.Dataset.from_tensor_slices(images).batch(batch_size))
 
 
-def shard_of(batches: tf.data.Dataset, batch_size: int, shard: Shard) -> tf.data.Dataset:
-    """One process's shard of a finite data set of batches, in batches of its part of `batch_size`.
+def shard_of(batches: "tf.data.Dataset", batch_size: int, shard: Shard) -> "tf.data.Dataset":
+    """Return one process's shard of a finite data set of batches, in batches of its part of `batch_size`.
 
-    The devices get equally many: at the end, fewer than there are devices are left out.
+    All devices get the same number of images: the last images, if they are fewer than the devices, are left out.
 
     Example:
-
-    >>> from keras_recon.data.shard import Shard
+    >>> from keras_recon.data.batches import Shard
     >>> training, validation = keras_recon.data.load_photos("sample")
     >>> batches = keras_recon.data.validation_batches(validation, (64, 64, 3), batch_size=32)
     >>> shard = keras_recon.data.shard_of(batches, batch_size=32, shard=Shard(index=1, count=2))
@@ -152,12 +205,57 @@ def shard_of(batches: tf.data.Dataset, batch_size: int, shard: Shard) -> tf.data
     if shard.all_replicas == 1:
         return batches
     even = batches.unbatch().batch(shard.all_replicas, drop_remainder=True).unbatch()
-    return even.shard(shard.count, shard.index).batch(batch_size // shard.count).prefetch(tf.data.AUTOTUNE)
+    return even.shard(shard.count, shard.index).batch(batch_size // shard.count).prefetch(AUTOTUNE)
 
 
-def _random_batches(pairs: RandomPairs, starts: tf.data.Dataset, per_epoch: int, batch_size: int) -> tf.data.Dataset:
-    """Batches of the pairs that begin at `starts`, which go on from epoch to epoch."""
-    # A thread makes a part of a batch, so that all that they make at a time takes little memory.
+def decode_window(
+    path: str | Path, header: JPEGHeader, corner: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray | None:
+    """Decode a window of a JPEG file by TensorFlow, to the same pixels as the whole file.
+
+    Args:
+        path: of the file.
+        header: of the file, from `keras_recon.images.reading.jpeg_header`.
+        corner: (top, left) of the window in the upright photo.
+        size: (height, width) of the window, which lies inside of the photo.
+
+    Returns:
+        uint8 (height, width, 1 or 3); None if the file cannot be read.
+
+    Example:
+    >>> pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), "uint8")
+    >>> keras_recon.images.write_image("a.jpg", keras_recon.images.ImageFile(pixels))
+    >>> header = keras_recon.images.reading.jpeg_header("a.jpg")
+    >>> window = decode_window("a.jpg", header, corner=(10, 20), size=(16, 24))
+    >>> bool((window == keras_recon.data.read_photo("a.jpg", 3)[10:26, 20:44]).all())
+    True
+    """
+    import tensorflow as tf
+
+    (top, left), (height, width) = header.as_stored(corner, size)
+    above, before = min(top, MARGIN), min(left, MARGIN)
+    bottom, right = (min(have, end + MARGIN) for have, end in zip(header.stored, (top + height, left + width)))
+    box = [top - above, left - before, bottom - top + above, right - left + before]
+    try:
+        with open(os.fspath(path), "rb") as file:
+            data = file.read()
+        pixels = tf.raw_ops.DecodeAndCropJpeg(
+            contents=data, crop_window=np.array(box, "int32"), channels=0, dct_method="INTEGER_ACCURATE"
+        ).numpy()
+    except (OSError, tf.errors.OpError):
+        return None
+    return turned(pixels[above : above + height, before : before + width], header.orientation)
+
+
+def _has_tensorflow():
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+def _random_batches(pairs: RandomPairs, starts: "tf.data.Dataset", per_epoch: int, batch_size: int):
+    """Batches of the pairs that begin at `starts`, which are counted over all epochs."""
+    import tensorflow as tf
+
+    # A thread makes a part of a batch, so that the batches in progress take little memory.
     part = max(count for count in range(1, IN_ONE_CALL + 1) if batch_size % count == 0)
 
     def images(start):
@@ -165,7 +263,7 @@ def _random_batches(pairs: RandomPairs, starts: tf.data.Dataset, per_epoch: int,
         return list(pairs.batch(epoch, index, part, decode_window)[-len(pairs.shapes) :])
 
     def tensors(start):
-        # A pure function, so tf.data may run it in parallel and ahead of time under op determinism too.
+        # A pure function: tf.data may run it in parallel and ahead of time, under op determinism too.
         made = tf.numpy_function(images, [start], [tf.float32] * len(pairs.shapes), stateful=False)
         return tuple(tf.ensure_shape(images, (part, *shape)) for images, shape in zip(made, pairs.shapes))
 
@@ -176,9 +274,9 @@ def _random_batches(pairs: RandomPairs, starts: tf.data.Dataset, per_epoch: int,
         batches = batches.batch(batch_size // part).map(
             lambda *images: tuple(tf.reshape(of_part, (batch_size, *of_part.shape[2:])) for of_part in images)
         )
-    return _both(batches).prefetch(tf.data.AUTOTUNE)
+    return _both(batches)
 
 
-def _both(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches of (degraded, clean) pairs; a clean image alone, which is in memory once, is both."""
-    return batches.map(lambda *batch: (batch[0], batch[-1]))
+def _both(batches: "tf.data.Dataset"):
+    """Batches of (degraded, clean) pairs; equal images are in memory once."""
+    return batches.map(lambda *batch: (batch[0], batch[-1])).prefetch(AUTOTUNE)

@@ -1,50 +1,52 @@
-"""Copies among photos: the same picture under another name, at another size or quality, darker or lighter."""
+"""Which photos are for training and which for validation: no photo, nor a copy of it, is in both.
+
+Copies are the same picture under another name, at another size or quality, darker or lighter.
+"""
 
 import hashlib
 import logging
 import os
-import re
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from keras_recon.data.files import stamp, subfolders
-from keras_recon.data.photos import Photos, read_photo
+from keras_recon.data.folders import stamp
+from keras_recon.data.photos import BadFiles, Photos, read_photo
 from keras_recon.images.decoding import BadImage, open_image
 from keras_recon.utils.files import replacing
 from keras_recon.utils.tables import shown
 
-MAX_COMPARED = 20_000  # photos; beyond that, to compare all with all takes minutes and more
+MAX_COMPARED = 20_000  # photos; comparing more of them with each other takes minutes
 SIDE = 32  # of the thumbnails
 # Of one minus the correlation of two thumbnails. Of 649 photos, copies at a quarter of the size or as JPEG of quality
-# 30 had at most 0.015, and different ones at least 0.072. Photos of one scene, as of a production line, look alike and
-# are no copies: where more than half of all, and more than 20, would be one group, the second threshold holds.
+# 30 had at most 0.015, and different photos at least 0.072. Photos of one scene, as from a production line, are
+# similar, but no copies: if one group had more than half of all photos, and more than 20, the second threshold is used.
 THRESHOLDS = (0.03, 0.001)
 LARGE = 20  # photos in a group
-LEAST_CONTRAST = 2.0  # of 255: a plain wall looks like any other
+LEAST_CONTRAST = 2.0  # of 255: plain walls look alike
 CHUNK = 256  # rows of the table of all pairs that are in memory
 FILE = "thumbnails.npz"
+MAX_LEFT_OUT = 1 / 3  # of the photos for training: a split with more copies is intended
 logger = logging.getLogger(__name__)
 
 
 def group_copies(paths: Sequence[str | Path], cache: str | Path | None = None) -> np.ndarray:
-    """The number of the group of each image file, (files,): copies of one picture are a group.
+    """Return the number of the group of each image file, (files,): copies of one picture are a group.
 
-    All thumbnails are compared, so that of more than 20,000 files, which a line in the log then says, none is.
+    All thumbnails are compared with each other. More than 20,000 files are not compared; the log says so.
 
     Args:
-        paths: of the files; one that cannot be read is a group of its own.
-        cache: folder that keeps the thumbnails of files, by path, size and time, for later calls; None for none.
+        paths: of the files; a file that cannot be read is a group by itself.
+        cache: folder that keeps the thumbnails for later calls, by path, size and time of the files; None for none.
 
     Example:
-
     >>> photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), "uint8")
     >>> for name, pixels in (("a.png", photo), ("b.png", photo[::-1]), ("c.jpg", photo)):
     ...     keras_recon.images.write_image(name, keras_recon.images.ImageFile(pixels))
@@ -61,8 +63,7 @@ def group_copies(paths: Sequence[str | Path], cache: str | Path | None = None) -
     images = thumbnails(paths, cache)
     centered = images.reshape(len(images), -1).astype("float32")
     centered -= centered.mean(axis=1, keepdims=True)
-    contrasts = centered.std(axis=1)
-    compared = contrasts >= LEAST_CONTRAST
+    compared = centered.std(axis=1) >= LEAST_CONTRAST
     centered[~compared] = 0
     centered[compared] /= np.linalg.norm(centered[compared], axis=1, keepdims=True)
     for threshold in THRESHOLDS:
@@ -73,11 +74,11 @@ def group_copies(paths: Sequence[str | Path], cache: str | Path | None = None) -
 
 
 def thumbnails(paths: Sequence[str | Path], cache: str | Path | None = None) -> np.ndarray:
-    """Luma of image files, upright, uint8 (files, 32, 32): zeros for one that cannot be read."""
+    """Return the luma of image files, upright, uint8 (files, 32, 32); zeros for a file that cannot be read."""
     known = _read(cache) if cache else {}
     keys = [stamp(path) for path in paths]
     missing = {key: path for key, path in zip(keys, paths) if key not in known}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the global interpreter lock
         made = dict(zip(missing, pool.map(_thumbnail, missing.values())))
     known |= made
     if cache and made:
@@ -110,7 +111,7 @@ def _thumbnail(path):
 
 
 def _read(cache):
-    """Thumbnails by key; none where there is no file, or a broken one."""
+    """The thumbnails in a folder by key; an empty dictionary if there is no file, or a corrupt one."""
     try:
         with np.load(Path(cache, FILE)) as file:
             return dict(zip(map(bytes, file["keys"]), file["images"]))
@@ -118,112 +119,47 @@ def _read(cache):
         return {}
 
 
-# The usual words for a part of a data set, in lower case.
-ROLES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-DEGRADED = "lr"  # low resolution: DIV2K has each photo again in such folders
-MAX_LEFT_OUT = 1 / 3  # of the photos of a split that is given: of more, it is meant so
-logger = logging.getLogger(__name__)
+def split(photos: Photos, cache: str | Path | None = None, by_file_name: bool = False) -> tuple[Photos, Photos]:
+    """Divide photos that are not divided yet.
 
-
-def role(name: str) -> str | None:
-    """What a folder's name says that it is for: train, val, test, or None.
-
-    Whole words count, whatever stands around them: `Val`, `train2017`, `DIV2K_valid_HR`.
-
-    Example:
-
-    >>> role("DIV2K_valid_HR"), role("trains"), role("train-val")
-    ('val', None, None)
-    """
-    roles = {ROLES[word] for word in _words(name) if word in ROLES}
-    return roles.pop() if len(roles) == 1 else None
-
-
-def split_folders(folder: Path, names: Sequence[str]) -> tuple[str, str] | None:
-    """The subfolders for training and for validation; None where there is no split. The log tells what is left out.
-
-    `test` is for validation where there is no folder for it, and is left out otherwise.
+    One group of copies in ten, see `group_copies`, and at least one group, is for validation. A hash of the name of a
+    group chooses it, so that a new file moves no other file, or few if there are few. A single photo is cut in two
+    halves, one for training and one for validation. The log reports copies and halves.
 
     Args:
-        folder: a data set.
-        names: paths of its photos inside it.
-
-    Raises:
-        ValueError: it looks like a split, but cannot be told.
-
-    Example:
-
-    >>> for name in ("Train/a.png", "DIV2K_valid_HR/b.png"):
-    ...     keras_recon.images.write_image(name, keras_recon.images.ImageFile(np.zeros((48, 64, 3), "uint8")))
-    >>> split_folders(tmp_path, ["Train/a.png", "DIV2K_valid_HR/b.png"])
-    ('Train', 'DIV2K_valid_HR')
-    """
-    # Links to folders too, which have no names here.
-    parts = {part.name for part in subfolders(folder) if role(part.name)}
-    others = {PurePath(name).parts[0] if os.sep in name else "photos outside of folders" for name in names} - parts
-    degraded = {part for part in parts if DEGRADED in _words(part)}
-    if {role(part) for part in parts - degraded} >= {"train", "val"}:
-        others |= degraded
-        parts -= degraded
-    train, val, test = ([part for part in parts if role(part) == kind] for kind in ("train", "val", "test"))
-    if len(train) == 1 and (len(val) == 1 or (len(test) == 1 and not val)):
-        if unused := sorted(others.union(test if val else [])):
-            logger.warning(
-                "%s are left out: %s has the folders %s and %s", ", ".join(unused), folder, *train, *val or test
-            )
-        if not val:
-            logger.warning("%s has no folder for validation: the photos in %s are for it", folder, *test)
-        return train[0], (val or test)[0]
-    looks = parts.union(part for name in names for part in PurePath(name).parts[:-1] if role(part))
-    if len({role(part) for part in looks}) > 1 or (parts and (others or len(parts) > 1)):
-        raise ValueError(
-            f"The folders {', '.join(sorted(looks))} in {folder} look like a split, but not like one folder for "
-            "training and one for validation: name the folder for training as `data` (--data) and that for validation "
-            "as `val_data` (--val-data), or rename them"
-        )
-    return None
-
-
-def split(photos: Photos, cache: str | Path | None = None, names: Sequence[str] | None = None) -> tuple[Photos, Photos]:
-    """Training and validation photos of files that nothing else divides.
-
-    One group of copies in ten, see `group_copies`, is for validation, chosen by a hash of its name, and at least one:
-    adding a file moves no other, or few among few. Of a single photo, one half is for training, the other for
-    validation. The log tells of copies and of halves.
-
-    Args:
-        photos: all of them.
+        photos: all photos, read from files.
         cache: see `group_copies`.
-        names: what is hashed in place of the keys.
+        by_file_name: whether the file name is hashed instead of the key, which is a whole path.
     """
-    groups = group_copies([photos.paths[key] for key in photos.keys], cache)
-    _tell_of_copies(photos.keys, groups)
+    groups = group_copies([photos.paths[key][-1] for key in photos.keys], cache)
+    _report_copies(photos.keys, groups)
     if groups.max() == 0:
         logger.warning(
             "there is but one photo, %s: half of it is for training, half for validation", shown(photos.keys[0])
         )
         return _half(photos, 0), _half(photos, 1)
-    held = held_out(names or photos.keys, groups.tolist())
-    training, validation = (
-        photos.with_keys([key for key, there in zip(photos.keys, held) if there == part]) for part in (False, True)
-    )
-    training.bad |= photos.bad  # what could not be searched
-    return training, validation
+    held = held_out([Path(key).name for key in photos.keys] if by_file_name else photos.keys, groups.tolist())
+    training, validation = ([key for key, there in zip(photos.keys, held) if there == part] for part in (False, True))
+    bad = {key: photos.bad[key] for key in validation if key in photos.bad}
+    others = {key: reason for key, reason in photos.bad.items() if key not in bad}
+    return photos.subset(training, others), photos.subset(validation, bad)
 
 
 def separate(training: Photos, validation: Photos, cache: str | Path | None = None) -> tuple[Photos, Photos]:
-    """The two parts, without those photos for training that are, or have copies, among those for validation.
+    """Leave the photos for training out that are, or have copies, among the photos for validation.
 
-    Where that would be more than a third of them, they stay. The log tells of both.
+    They stay if they are more than a third of the photos for training. The log reports both.
     """
+    if training.scales != validation.scales:
+        words = (f"pairs of {p.upscale} times the size" if p.is_paired else "photos" for p in (training, validation))
+        raise ValueError(
+            f"`data` and `val_data` must both be photos, or pairs of one size. Received: {' and '.join(words)}"
+        )
     if not (training.paths and validation.paths):
         return training, validation
     count = len(training)
-    groups = group_copies([photos.paths[key] for photos in (training, validation) for key in photos.keys], cache)
+    paths = [photos.paths[key][-1] for photos in (training, validation) for key in photos.keys]
+    groups = group_copies(paths, cache)
     leaked = np.isin(groups[:count], groups[count:])
     if not leaked.any():
         return training, validation
@@ -235,43 +171,43 @@ def separate(training: Photos, validation: Photos, cache: str | Path | None = No
         logger.warning("%s: the validation will look better than it is", text)
         return training, validation
     logger.warning("%s: they are left out", text)
-    kept = training.with_keys([key for key, is_copy in zip(training.keys, leaked) if not is_copy])
-    kept.bad |= training.bad
-    return kept, validation
+    return training.subset([key for key, is_copy in zip(training.keys, leaked) if not is_copy]), validation
 
 
 def held_out(names: Sequence[str], groups: Sequence[int]) -> list[bool]:
-    """Which photos are for validation: one group in ten, chosen by a hash, and at least one group on each side.
+    """Choose the photos for validation: one group in ten by a hash, and at least one group on each side.
 
-    A group stands and falls by its member of the shortest name, so that copies that are added, which have longer names,
-    move nothing. One that has more than half of the photos is for training.
+    The hash of a group is that of its shortest name. Copies have longer names as a rule, so that a new copy moves
+    nothing. A group that has more than half of the photos is for training.
 
     Args:
         names: of the photos.
-        groups: the number of each photo's group; of at least two groups.
+        groups: the number of each photo's group; there are at least two groups.
+
+    Returns:
+        Whether each photo is for validation.
 
     Example:
-
     >>> held_out(["a.jpg", "a (1).jpg", "b.jpg"], groups=[0, 0, 1])
     [False, False, True]
     """
     counts, first = Counter(groups), {}
     for name, group in zip(names, groups):
         first[group] = min(first.get(group, name), name, key=lambda name: (len(name), name))
-    ranked = sorted(first, key=lambda group: rank(first[group]))
+    ranked = sorted(first, key=lambda group: _rank(first[group]))
     small = [group for group in ranked if 2 * counts[group] <= len(names)]
-    chosen = [group for group in small if rank(first[group])[0] == 0] or small[:1]
+    chosen = [group for group in small if _rank(first[group])[0] == 0] or small[:1]
     chosen = {*chosen} if len(chosen) < len(ranked) else {*chosen[:-1]}
     return [group in chosen for group in groups]
 
 
-def rank(name: str) -> tuple[int, int]:
-    """A hash of a photo's name as (0 to 9, a number); those with 0 are for validation."""
+def _rank(name: str) -> tuple[int, int]:
+    """A hash of a photo's name as (0 to 9, a number); names with 0 are for validation."""
     number = int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:4], "big")
     return number % 10, number
 
 
-def _tell_of_copies(keys, groups):
+def _report_copies(keys, groups):
     sizes = np.bincount(groups)[groups]
     if sizes.max() > 1:
         group = groups[(sizes > 1).argmax()]
@@ -285,21 +221,20 @@ def _tell_of_copies(keys, groups):
 
 
 def _half(photos, index):
-    """The left or right halves of photos, of tall ones the upper or lower."""
+    """The left or right halves of photos, or the upper or lower halves of tall photos."""
     keys = {f"{key}, {('first', 'second')[index]} half": key for key in photos.keys}
 
     def read(name):
         photo = photos.read(keys[name])
-        axis = int(photo.shape[1] >= photo.shape[0])
-        if photo.shape[axis] < 2:
+        parts = photo if photos.is_paired else (photo,)
+        axis = int(parts[0].shape[1] >= parts[0].shape[0])
+        side = parts[0].shape[axis]
+        if side < 2:
             raise BadImage("a pixel has no halves", keys[name])
-        return np.array_split(photo, 2, axis)[index]
+        cuts = [part.shape[axis] // side * ((side + 1) // 2) for part in parts]
+        halves = tuple(np.split(part, [cut], axis)[index] for part, cut in zip(parts, cuts))
+        return halves if photos.is_paired else halves[0]
 
-    half = photos.with_keys([*keys], read)
-    half.paths = {name: photos.paths[key] for name, key in keys.items()}
-    half.files = lambda name: photos.files(keys[name])
-    return half
-
-
-def _words(name):
-    return re.findall("[a-z]+", name.lower())
+    paths = {name: photos.paths[key] for name, key in keys.items()}
+    policy = BadFiles(photos.on_bad.on_bad, photos.bad if index == 0 else None)
+    return photos.derive(keys=[*keys], read=read, paths=paths, file_channels=None, on_bad=policy)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_recon.data.shard import WHOLE, Shard
+from keras_recon.data.batches import WHOLE, Shard
 
 # Where `ModelParallel` splits a transformer block ("Megatron-LM", Shoeybi et al., 2019): into the heads and into the
 # MLP by columns, out of them by rows, so that each block sums over the devices twice. Kernels, then biases.

@@ -64,7 +64,7 @@ def finish_run(
             pca = fit_pca(model, fitting_batches(training, model.image_shape, options))
             for name, row in baselines(model, pca, validation_batches).items():
                 results[name] = {**row, **(size if name == "pca" else {})}
-        if degradation or len(validation.factors) > 1:
+        if degradation or validation.is_paired or model.upscale > 1:
             enlarge = partial(_enlarged, factor=model.upscale)
             results["input"] = evaluate(enlarge, validation_batches, model.patch_size)
     if model.is_masked:
@@ -108,7 +108,7 @@ def _draw(model, pca, run, validation, degraded, clean, degradation):
 def _pictures(model, pca, validation, degraded, clean, degradation) -> tuple[dict, dict]:
     """A whole photo and crops, and what PCA and the model make of them, by title."""
     *inputs, photo = (image[None] for image in data.middle_parts(validation, LONGEST))
-    inputs = inputs[0] if inputs else degradations.degrade(photo, degradation)
+    inputs = degradations.degrade(inputs[0] if inputs else photo, degradation)
     whole, crops = {"original": photo}, {"original": clean}
     if inputs is not photo:
         whole["degraded"], crops["degraded"] = (_enlarged(images, model.upscale) for images in (inputs, degraded))
@@ -119,12 +119,15 @@ def _pictures(model, pca, validation, degraded, clean, degradation) -> tuple[dic
 
 
 def _protocol(model, run, options, validation, crops, bad) -> dict:
+    degradation = "as in the pairs" if validation.is_paired else str(options.degradation or "none")
+    if model.upscale > 1 and not validation.is_paired:
+        degradation = f"clean crops downscaled {model.upscale} times (bicubic), then {degradation}"
     return {
         "data": run.config.get("data", "as given"),
         **({"bad images": bad} if bad else {}),
         "validation photos": f"{len(validation)}, hash of their names {validation.fingerprint}",
         "crops": f"{crops} validation crops of {model.image_shape}, on a fixed grid",
-        "degradation": "as in the pairs" if len(validation.factors) > 1 else str(options.degradation or "none"),
+        "degradation": degradation,
         "pixels": "float in [0, 1], outputs clipped, not quantised",
         "average": "metrics per image, then the mean over images",
         **({"mask": _mask_protocol(model)} if model.is_masked else {}),

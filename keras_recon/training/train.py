@@ -113,7 +113,7 @@ def train(
     run = run if isinstance(run, Run) else Run(run)
     degradation = degradations.get(options.degradation)
     training, validation = (photos.for_upscale(model.upscale) for photos in (training, validation))
-    if model.is_masked and (degradation or len(training.factors) > 1):
+    if model.is_masked and (degradation or training.is_paired):
         # What is visible is pasted into its output, and would be degraded there.
         received = f"degradation={degradation}" if degradation else "pairs of photos"
         raise ValueError(f"A masked model must have no degradation. Received: {received}")

@@ -72,12 +72,12 @@ def test_a_limit_spreads_over_photos_and_grid():
 @pytest.mark.parametrize("shape", [(4, 6, 3), (20, 4, 1), (5, 40, 4)])
 def test_small_photos_are_enlarged_to_cover_the_crop(shape):
     photo = np.full(shape, 100, "uint8")
-    large = cover(photo, (8, 12))
+    (large,) = cover((photo,), (8, 12))
     assert large.shape[0] >= 8 and large.shape[1] >= 12 and large.shape[2] == shape[2]
     np.testing.assert_allclose(large, 100 / 255, atol=1e-6)
     assert large.shape[0] / large.shape[1] == pytest.approx(shape[0] / shape[1], rel=0.1)
     untouched = np.zeros((8, 12, 3), "uint8")
-    assert cover(untouched, (8, 12)) is untouched
+    assert cover((untouched,), (8, 12))[0] is untouched
 
 
 def test_float_photos_stay_as_they_are():

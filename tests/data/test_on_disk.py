@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_recon.data import Photos, RandomPairs, load_photos, on_disk, pair_files, sources
+from keras_recon.data import Photos, RandomPairs, cache, load_photos, loading, pairs
 from keras_recon.images.decoding import BadImage
 
 SHAPE = (16, 16, 3)
@@ -31,8 +31,8 @@ def folder(tmp_path):
 @pytest.fixture
 def reads(monkeypatch):
     """The names of the files that are decoded."""
-    names, read = [], sources.read_photo
-    for module in (sources, pair_files):
+    names, read = [], loading.read_photo
+    for module in (loading, pairs):
         monkeypatch.setattr(
             module, "read_photo", lambda path, channels: names.append(path.name) or read(path, channels)
         )
@@ -41,8 +41,8 @@ def reads(monkeypatch):
 
 def equal(first, second, shape=SHAPE):
     """Whether they give the same crops."""
-    pairs = [RandomPairs(photos, shape, seed=0).batch(0, 0, 30) for photos in (first, second)]
-    return all(np.array_equal(a, b) for a, b in zip(*pairs, strict=True))
+    crops = [RandomPairs(photos, shape, seed=0).batch(0, 0, 30) for photos in (first, second)]
+    return all(np.array_equal(a, b) for a, b in zip(*crops, strict=True))
 
 
 def cached(folder, **options):
@@ -104,7 +104,7 @@ def test_pairs(folder, reads, factor):
     cached(folder, **options)
     photos = cached(folder, **options)[0]
     reads.clear()
-    assert photos.factors == (1, factor) and equal(photos, plain)
+    assert photos.scales == (1, factor) and equal(photos, plain)
     assert equal(photos.for_upscale(1), enlarged) and not reads
 
 
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_nothing(folder, monkeypatch):
 
     load_photos(folder, thumbnails=folder.parent / "cache")
     with monkeypatch.context() as patch:
-        patch.setattr(on_disk.os, "fsync", full)
+        patch.setattr(cache.os, "fsync", full)
         with pytest.raises(OSError, match=r"Cannot write .*photos-\w+: No space left"):
             cached(folder)
     assert not [path for path in (folder.parent / "cache").iterdir() if "photos-" in path.name]
@@ -136,25 +136,25 @@ def test_a_full_disk_leaves_nothing(folder, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from keras_recon.data import load_photos, sources
-read, count = sources.read_photo, []
+from keras_recon.data import load_photos, loading
+read, count = loading.read_photo, []
 def read_some(path, channels):
     count.append(path)
     if len(count) == 8:
         os.kill(os.getpid(), signal.SIGKILL)
     return read(path, channels)
-sources.read_photo = read_some
+loading.read_photo = read_some
 load_photos(sys.argv[1], cache=sys.argv[2])
 """
 
 
 def test_a_kill_leaves_nothing_that_is_taken_for_whole(folder):
-    cache = folder.parent / "cache"
-    done = subprocess.run([sys.executable, "-c", KILLED, folder, cache], capture_output=True)
+    kept = folder.parent / "cache"
+    done = subprocess.run([sys.executable, "-c", KILLED, folder, kept], capture_output=True)
     assert done.returncode == -signal.SIGKILL
-    assert not list(cache.glob("photos-*")) and list(cache.glob(".*.photos-*"))
+    assert not list(kept.glob("photos-*")) and list(kept.glob(".*.photos-*"))
     assert equal(cached(folder)[0], load_photos(folder)[0])
-    assert not list(cache.glob(".*.photos-*"))  # what it left is gone
+    assert not list(kept.glob(".*.photos-*"))  # what it left is gone
 
 
 def test_arrays_stay_where_they_are(tmp_path):
@@ -167,8 +167,8 @@ def test_the_files_are_asked_for_their_stamp_once(tmp_path, monkeypatch):
     """Records of a data set hold all of its photos."""
     (tmp_path / "records").write_bytes(b"1")
     asked, images = [], np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), "uint8")
-    stamp = on_disk.stamp
-    monkeypatch.setattr(on_disk, "stamp", lambda path: asked.append(path) or stamp(path))
+    stamp = cache.stamp
+    monkeypatch.setattr(cache, "stamp", lambda path: asked.append(path) or stamp(path))
 
     def read(i):
         if not asked:
@@ -176,5 +176,5 @@ def test_the_files_are_asked_for_their_stamp_once(tmp_path, monkeypatch):
         return images[i]
 
     photos = Photos(range(6), read, shared_files=[tmp_path / "records"])
-    kept = on_disk.kept_on_disk(photos, tmp_path / "cache", "3 channels")
+    kept = cache.kept_on_disk(photos, tmp_path / "cache", "3 channels")
     assert len(asked) == 1 and all(np.array_equal(a, b) for a, b in zip(kept, images))

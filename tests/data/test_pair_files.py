@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from keras_recon.data import RandomPairs, grid_pairs, load, load_photos, middle_parts
-from keras_recon.data.pair_files import folder_pairs, is_paired, shift_of, table_pairs
+from keras_recon.data.pairs import folder_pairs, is_paired, shift_of, table_pairs
 from keras_recon.degradations import GaussianNoise
 from keras_recon.images.pixels import to_float
 
@@ -74,7 +74,7 @@ def test_where_pairs_are(folders, layout):
     training, validation = load_photos(data, **options)
     assert len(validation) == (3 if layout not in ("inside", "table") else len(validation))
     assert len(training) + len(validation) == 12
-    assert all(are_negatives(*map(to_float, part.parts(photo))) for part in (training, validation) for photo in part)
+    assert all(are_negatives(*map(to_float, pair)) for part in (training, validation) for pair in part)
 
 
 @pytest.mark.parametrize("factor, size", [(2, (8, 12)), (3, (16, 16)), (2, (64, 64))])
@@ -84,7 +84,7 @@ def test_larger_targets(tmp_path, factor, size):
         save(tmp_path / "input" / f"{i}.png", small)
         save(tmp_path / "target" / f"{i}.png", small.repeat(factor, axis=0).repeat(factor, axis=1))
     training, validation = load_photos(tmp_path)
-    assert training.factors == (1, factor)
+    assert training.scales == (1, factor)
     parts = RandomPairs(training, (*size, 3), seed=0)
     for index in range(8):
         degraded, clean = parts(0, index)
@@ -94,15 +94,13 @@ def test_larger_targets(tmp_path, factor, size):
         else:  # enlarged to cover the crop, each for itself
             np.testing.assert_allclose(clean[::factor, ::factor].mean(), degraded.mean(), atol=0.02)
     enlarged = training.for_upscale(1)
-    degraded, clean = enlarged.parts(enlarged[0])
+    degraded, clean = enlarged[0]
     assert degraded.shape == clean.shape == (20 * factor, 24 * factor, 3)
-    by_pillow = Image.fromarray(training.parts(training[0])[0]).resize(clean.shape[1::-1], Image.Resampling.BICUBIC)
+    by_pillow = Image.fromarray(training[0][0]).resize(clean.shape[1::-1], Image.Resampling.BICUBIC)
     assert np.abs(degraded.astype(int) - np.asarray(by_pillow).astype(int)).max() <= 1
     assert training.for_upscale(factor) is training
     with pytest.raises(ValueError, match=r"enlarges 4 times must have pairs.*Received: targets of \d times"):
         training.for_upscale(4)
-    with pytest.raises(ValueError, match=r"enlarges 2 times must have pairs.*Received: photos alone"):
-        load_photos("sample")[0].for_upscale(2)
     degraded, clean = grid_pairs(validation, (16, 16, 3))
     assert clean.shape == (len(degraded), 16 * factor, 16 * factor, 3)
 
@@ -165,7 +163,7 @@ def test_batches_of_pairs(folders):
 def test_mistakes_are_refused(folders):
     bad = {
         "`resize` must be None for pairs": {"resize": 20},
-        "`val_target` must come with `val_data`": {"val_target": folders / "target"},
+        "`val_target` must be None without `val_data`": {"val_target": folders / "target"},
         "both be photos, or pairs of one size. Received: pairs of 1 times the size and photos": {
             "val_data": folders / "target"
         },
@@ -210,5 +208,5 @@ def test_a_clean_photo_may_have_several_degraded_ones(tmp_path):
     pairs = table_pairs(tmp_path / "pairs.csv")
     assert len(pairs) == 12 and pairs["3.png of b3.bmp"] == (tmp_path / "b3.bmp", tmp_path / "3.png")
     parts = load_photos(tmp_path / "pairs.csv")
-    training, validation = ({photos.paths[key] for key in photos.keys} for photos in parts)
+    training, validation = ({photos.files(key)[-1] for key in photos.keys} for photos in parts)
     assert sum(map(len, parts)) == 12 and not training & validation

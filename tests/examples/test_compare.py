@@ -85,9 +85,9 @@ def test_finished_runs_must_fit_together(tmp_path, capsys):
 
 
 def test_runs_that_held_out_other_photos_are_refused(tmp_path):
-    photos = Photos(["a.png"], read=None, paths={"a.png": tmp_path / "a.png"})
+    photos = Photos(["a.png"], read=None, paths={"a.png": (tmp_path / "a.png",)})
     run = Run(fake_run(tmp_path / "run", data="photos/"))
-    for protocol in ({}, {"validation photos": f"1, hash of their names {photos.with_keys(['b.png']).fingerprint}"}):
+    for protocol in ({}, {"validation photos": f"1, hash of their names {photos.subset(['b.png']).fingerprint}"}):
         run.finish({}, protocol)
         with pytest.raises(ValueError, match=r"held out other photos of photos/.*--eval"):
             jobs.check_held_out({"run": [run]}, photos)

@@ -117,6 +117,15 @@ def test_targets_that_are_larger(pairs, upscale, capsys, caplog):
         assert picture.width > 300
 
 
+def test_plain_photos_are_downscaled_for_a_model_that_enlarges(pairs):
+    train_restoration.main(tiny("restoration", pairs, "plain", "--upscale", "2", "--data", str(pairs / "large")))
+    report = figures(pairs, "plain")
+    assert report["results"].keys() == {"model", "input"}
+    assert report["protocol"]["degradation"] == "clean crops downscaled 2 times (bicubic), then none"
+    model = keras.saving.load_model(pairs / "models" / "plain" / "model.keras")
+    assert model.upscale == 2 and model.image_shape == (16, 16, 3)
+
+
 @pytest.mark.slow
 def test_training_goes_on_from_a_trained_model(pairs, capsys):
     model = RestorationUNet((32, 32, 3), filters=(5, 7), num_blocks=1)
@@ -166,8 +175,9 @@ def test_mistakes_are_refused(pairs, capsys):
     other = refusal(capsys, train_vit.main, *smoke, "--init", "denoise")
     assert "--init must be a ViTReconstructor for train_vit.py. Received: denoise, a RestorationUNet" in other
     assert "must be (64, 64, 3), which its weights are for" in refusal(capsys, train_vit.main, *smoke, "--init", "vit")
-    large = refusal(capsys, train_restoration.main, *smoke, "--upscale", "2", "--data", str(pairs / "clean"))
-    assert "A model that enlarges 2 times must have pairs of photos" in large
+    larger = ["--upscale", "4", *of(pairs, "clean", "large")]
+    large = refusal(capsys, train_restoration.main, *smoke, *larger)
+    assert "A model that enlarges 4 times must have pairs whose targets are 4 times as high and wide" in large
     assert not (pairs / "models" / "wrong").exists()
 
 
@@ -175,6 +185,8 @@ def test_the_default_degradation_makes_way_for_pairs(pairs):
     argv = ["--run-name", "a", "--saved-models", str(pairs)]
     assert parse(RestorationConfig, argv, "restoration", "")[0].degradation == "noise:0-50"
     assert parse(RestorationConfig, [*argv, *of(pairs, "negatives", "clean")], "r", "")[0].degradation is None
+    assert parse(RestorationConfig, [*argv, "--upscale", "2"], "r", "")[0].degradation is None
+    assert parse(RestorationConfig, [*argv, "--upscale", "2", "--degradation", "jpeg:30"], "r", "")[0].degradation
 
 
 def test_the_doctor_knows_pairs(pairs, capsys, monkeypatch):

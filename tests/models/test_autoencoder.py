@@ -7,7 +7,7 @@ from keras import ops
 from models.test_vit import TINY as TINY_VIT
 
 import keras_recon
-from keras_recon.data.py_dataset import Batches
+from keras_recon.data.batches import Batches
 from keras_recon.models import ConvAutoencoder, LinearReconstructor, RestorationUNet
 
 TINY = {"image_shape": (16, 16, 3), "filters": (6, 8), "latent_dim": 5}

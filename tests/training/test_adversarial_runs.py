@@ -69,6 +69,6 @@ def test_the_last_weights_are_kept(tmp_path):
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="the other backends share the discriminator")
 def test_several_processes_of_torch_are_refused(tmp_path):
-    distribution = ALONE._replace(shard=keras_recon.data.shard.Shard(0, 2))
+    distribution = ALONE._replace(shard=keras_recon.data.batches.Shard(0, 2))
     with pytest.raises(ValueError, match=r"`adversarial` must be 0 in several processes.*Received: adversarial=0\.1"):
         trained(tmp_path, distribution)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from contracts import random_images
 
-from keras_recon.data.shard import Shard
+from keras_recon.data.batches import Shard
 from keras_recon.training import distribution
 
 

@@ -6,7 +6,6 @@ from app import photo_jobs
 from app.photo_jobs import plan
 
 from keras_recon import images
-from keras_recon.data import sources
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def targets(*args, **kwargs):
 
 
 def test_suffixes_are_those_of_the_package():
-    assert set(photo_jobs.READABLE) == sources.EXTENSIONS
+    assert set(photo_jobs.READABLE) == set(images.SUFFIXES)
     assert set(photo_jobs.WRITABLE) == set(images.FORMATS)
 
 
