@@ -1,9 +1,12 @@
-"""Find defects by what a pretrained backbone, or a model that was trained on good images, does not know.
+"""Detect defects: fit detectors to good photos, or use reconstruction errors, and measure both on test images.
 
-FOLDER is laid out as the data sets of MVTec AD: train/good, test/good, test/<kind> and ground_truth/<kind>.
+FOLDER has the layout of MVTec AD: train/good, test/good, test/<kind> and ground_truth/<kind>.
 
-Detectors take seconds to minutes: --methods ensemble --preset hf://google/vit-base-patch16-224. Beside them, or alone,
-finished runs, trained on train/ first: python examples/train_autoencoder.py --data FOLDER/train --channels 1
+Detectors use features of a pretrained backbone and take seconds to minutes to fit:
+--methods ensemble --preset hf://google/vit-base-patch16-224
+
+--models measures the reconstruction errors of finished runs, which must be trained on good images first:
+python examples/train_autoencoder.py --data FOLDER/train --channels 1
 """
 
 import argparse
@@ -17,21 +20,21 @@ from app.parser import Parser, fail, printable
 from app.quiet import quiet_start
 
 RESULTS, PICTURE = "anomalies.json", "anomalies.png"
-METHODS = ("ensemble", "classifier", "nearest", "pca", "gaussian", "decoder")
+METHODS = ("ensemble", "classifier", "nearest", "gaussian")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("folder", type=Path, metavar="FOLDER", help="the data set")
+    add("folder", type=Path, metavar="FOLDER", help="folder of the data set")
     add("--models", type=Path, nargs="+", default=[], metavar="RUN", help="folders of finished runs")
-    add("--methods", nargs="+", default=[], choices=METHODS, help="detectors on features of --preset")
+    add("--methods", nargs="+", default=[], choices=METHODS, help="methods of detectors on features of --preset")
     add("--preset", help="keras-hub backbone of the detectors: a name, hf://owner/name or a folder")
-    add("--side", type=int, default=384, help="pixels of a photo's short side for detectors (default: 384)")
+    add("--side", type=int, default=384, help="pixels of a photo's shorter side for detectors (default: 384)")
     add("--false-alarms", type=float, default=0.05, help="share of good photos above the threshold (default: 0.05)")
     add("--held-out", type=Path, help="good photos for the threshold (default: the last fifth of train/good)")
-    add("--cache", type=Path, help="folder that keeps features, for another try")
-    add("--sigma", type=float, default=2.0, help="pixels by which error maps are smoothed (default: 2)")
+    add("--cache", type=Path, help="folder in which features are kept for the next call")
+    add("--sigma", type=float, default=2.0, help="filter of error maps: standard deviation in pixels (default: 2)")
     add("--output", type=Path, default=Path("saved_models/anomalies"), help="(default: %(default)s)")
     args = parser.parse_args(argv)
     for folder in (args.folder / "train" / "good", args.folder / "test" / "good"):
@@ -50,7 +53,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if args.sigma < 0:
         parser.error(f"--sigma must not be negative. Received: sigma={args.sigma}")
     if os.path.exists(args.output / RESULTS):
-        parser.error(f"{args.output / RESULTS} is there: choose another --output, or move it away")
+        parser.error(f"{args.output / RESULTS} exists: choose another --output, or move it away")
     return args
 
 
@@ -63,9 +66,9 @@ def main(argv: list[str] | None = None):
 
 
 def detect(args: argparse.Namespace):
-    """Score the test images by every model and detector, write and print what came out."""
+    """Score the test images with each model and detector, then write and print the results."""
     with quiet_start():
-        from keras_recon import anomaly, data, load_model  # from here on imports take seconds
+        from keras_recon import anomaly, data, load_model  # slow imports
         from keras_recon.images.pixels import to_float
         from keras_recon.utils.files import write_json
         from keras_recon.utils.tables import environment, results_table
@@ -76,19 +79,18 @@ def detect(args: argparse.Namespace):
     if len(channels) > 1:
         raise ValueError(f"--models must be of one number of channels. Received: {sorted(channels)}")
     (channels,) = channels
-    args.output.mkdir(parents=True, exist_ok=True)  # refused here, not after the work
+    args.output.mkdir(parents=True, exist_ok=True)  # fails here rather than after the work
     good = data.folder_photos(args.folder / "train", channels=channels)
     photos = [to_float(data.read_photo(image.path, channels)) for image in images]
     maps = reconstruction_maps(models, good, photos, args.sigma)
-    detectors = {f"{method} detector": adapted(method, args) for method in args.methods}
+    detectors = {f"{method} detector": fitted(method, args) for method in args.methods}
     for name, (detector, _) in detectors.items():
         print(f"{name}: {len(images)} images", file=sys.stderr)
-        maps[name] = [detector.predict(image.path).map for image in images]
-    results, kinds = {}, {}
-    for name, of_model in maps.items():
-        threshold = 1.0 if name in detectors else None
-        results[name] = anomaly.scores(images, of_model, threshold)
-        kinds[name] = anomaly.scores_by_kind(images, of_model, threshold)
+        maps[name] = [detector.detect(image.path).map for image in images]
+    results = {
+        name: anomaly.scores(images, of_model, threshold=1.0 if name in detectors else None)
+        for name, of_model in maps.items()
+    }
     for name, model in models.items():
         results[name]["compression ratio"] = model.compression_ratio
     protocol = {
@@ -103,7 +105,7 @@ def detect(args: argparse.Namespace):
     if detectors:
         protocol |= {
             "detectors": f"{args.preset}, short side of {args.side} pixels, false alarms {args.false_alarms:g}",
-            "seconds to adapt": {name: seconds for name, (_, seconds) in detectors.items()},
+            "seconds to fit": {name: seconds for name, (_, seconds) in detectors.items()},
         }
     if models:
         protocol |= {
@@ -119,11 +121,10 @@ def detect(args: argparse.Namespace):
     content = {
         "results": results,
         "95 % intervals": {name: anomaly.intervals(images, of_model) for name, of_model in maps.items()},
-        "kinds": kinds,
         "protocol": protocol,
         "image scores": image_scores,
     }
-    write_json(args.output / RESULTS, content)  # last: it tells that all is there
+    write_json(args.output / RESULTS, content)  # last, so that it marks complete results
     print(f"\n{results_table(results)}\n")
     if small:
         print(f"{textwrap.fill(small, 80)}\n")
@@ -132,7 +133,7 @@ def detect(args: argparse.Namespace):
 
 
 def reconstruction_maps(models: dict, good, photos: list, sigma: float) -> dict[str, list]:
-    """Error maps of the photos by model, and by PCA with the patches and latents of the first one."""
+    """Compute error maps of the photos by model, and by PCA with the patches and latents of the first model."""
     from keras_recon import anomaly, data, reconstruct
     from keras_recon.evaluation.scores import fit_pca
 
@@ -147,20 +148,20 @@ def reconstruction_maps(models: dict, good, photos: list, sigma: float) -> dict[
     return maps
 
 
-def adapted(method: str, args: argparse.Namespace):
-    """A detector adapted to the good photos, saved in the output's folder, and the seconds that it took."""
+def fitted(method: str, args: argparse.Namespace):
+    """Fit a detector to the good photos, save it in the output folder, and measure the seconds that it took."""
     from keras_recon import anomaly
 
     start = time.perf_counter()
     detector = anomaly.AnomalyDetector(args.preset, method, args.side)
     options = {"held_out": args.held_out} if args.held_out else {}
-    detector.adapt(args.folder / "train" / "good", false_alarms=args.false_alarms, cache=args.cache, **options)
+    detector.fit_good(args.folder / "train" / "good", false_alarms=args.false_alarms, cache=args.cache, **options)
     detector.save(args.output / f"{method}.keras")
     return detector, round(time.perf_counter() - start, 1)
 
 
 def of_small(photos: list, models: dict) -> str | None:
-    """What the results are worth where photos (height, width, channels) are smaller than a model's tiles."""
+    """Return a warning if photos (height, width, channels) are smaller than a model's tiles."""
     tiles = [model.image_shape[:2] for model in models.values()]
     count = sum(any(side < least for tile in tiles for side, least in zip(p.shape, tile)) for p in photos)
     if not count:

@@ -183,7 +183,7 @@ def _newer(config, metadata) -> str:
 
 def _check_model(config, expected):
     registered = _registered(config)
-    if registered is None or not issubclass(registered, SafelySaved):
+    if registered is None or not issubclass(registered, keras.Model):
         raise ValueError(f"a {config.get('registered_name')} is no model of keras_recon")
     if not issubclass(registered, expected):
         raise ValueError(f"it is of the class {registered.__name__}, and {expected.__name__} is expected")

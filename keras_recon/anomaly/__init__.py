@@ -1,11 +1,9 @@
-"""Defects: what a model of good photos does not know, in its features or in what it reconstructs."""
+"""Anomaly detection with features of a pretrained backbone, or with errors of a reconstruction."""
 
-from keras_recon.anomaly.classifier import DefectClassifier, Ensemble
-from keras_recon.anomaly.dataset import GOOD, LabeledImage, load_images, save_heat_maps
-from keras_recon.anomaly.decoder import FeatureDecoder
+from keras_recon.anomaly.auroc import aupro, auroc, error_map, image_score, intervals, scores
 from keras_recon.anomaly.detector import METHODS, AnomalyDetector, Detection
-from keras_recon.anomaly.distances import NearestPatch, PatchGaussian, PCAResidual, PositionGaussian
-from keras_recon.anomaly.scores import aupro, auroc, error_map, image_score, intervals, scores, scores_by_kind
+from keras_recon.anomaly.methods import DefectClassifier, Ensemble, NearestPatch, PatchGaussian, PositionGaussian
+from keras_recon.anomaly.mvtec import GOOD, LabeledImage, load_images, save_heat_maps
 from keras_recon.anomaly.synthetic import synthetic_defect
 
 __all__ = [
@@ -15,10 +13,8 @@ __all__ = [
     "DefectClassifier",
     "Detection",
     "Ensemble",
-    "FeatureDecoder",
     "LabeledImage",
     "NearestPatch",
-    "PCAResidual",
     "PatchGaussian",
     "PositionGaussian",
     "aupro",
@@ -29,6 +25,5 @@ __all__ = [
     "load_images",
     "save_heat_maps",
     "scores",
-    "scores_by_kind",
     "synthetic_defect",
 ]

@@ -1,4 +1,4 @@
-"""Defects drawn into good photos, to learn from where there are no real ones."""
+"""Synthetic defects in good photos, to train a classifier without real ones."""
 
 from collections.abc import Sequence
 
@@ -8,24 +8,27 @@ import scipy.ndimage
 from keras_recon.features import photo_tiles
 from keras_recon.images.pixels import from_float, to_float
 
-TRIES = 100  # until a defect is in the photo and of a possible size
-MAX_SHARE = 0.4  # of a photo that a defect may cover
+TRIES = 100  # draws until a defect lies in the photo and has a valid size
+MAX_SHARE = 0.4  # largest share of a photo that a defect may cover
 
 
 def synthetic_defect(photo: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A copy of a good photo with a defect, and where it is.
+    """Draw a defect into a copy of a good photo.
 
-    One of four kinds, with equal probability: dark spots, a dark line, a rectangle cut out elsewhere in the photo
-    ("CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", Li et al., 2021), or a rough patch in
-    the texture of another photo ("DRAEM", Zavrtanik et al., 2021). Sizes are drawn log-uniformly.
+    The defect is one of four kinds, with equal probability: dark spots, a dark line, a rectangle copied from elsewhere
+    in the photo ("CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", Li et al., 2021), or a
+    rough patch with the texture of another photo ("DRAEM", Zavrtanik et al., 2021). Sizes are log-uniform.
 
     Args:
         photo: (height, width, channels), float in [0, 1].
-        other: another good photo, for its texture.
-        rng: that the defect is drawn from.
+        other: another good photo, of any size, for its texture.
+        rng: random generator.
 
     Returns:
-        The photo, float32 in [0, 1], and its mask, boolean (height, width), which marks at least one pixel.
+        The photo, float32 in [0, 1], and the mask of the defect, boolean (height, width), with at least one pixel.
+
+    Raises:
+        ValueError: if the photo is too small for a defect.
 
     Example:
 
@@ -45,15 +48,16 @@ def synthetic_defect(photo: np.ndarray, other: np.ndarray, rng: np.random.Genera
 def damaged_photos(
     photos: Sequence[np.ndarray], tile: int, patch: int, seed: int = 0
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Each photo with a defect, and the share of each patch of its tiles that is defective.
+    """Draw a defect into each photo and compute the covered share of each patch of its tiles.
 
     Args:
         photos: (height, width, channels), uint8, uint16 or float in [0, 1].
-        tile, patch: sides in pixels, of the tiles of photos, see `keras_recon.features.photo_tiles`, and their patches.
-        seed: of what is drawn.
+        tile: side of the tiles in pixels, see `keras_recon.features.photo_tiles`.
+        patch: side of the patches in pixels.
+        seed: seed of the defects.
 
     Returns:
-        The photos, in their dtype, and the shares (tiles, tile // patch, tile // patch), 0 to 1.
+        The photos, of the same dtype, and the shares (tiles, tile // patch, tile // patch), 0 to 1.
     """
     damaged, shares = [], []
     for i, photo in enumerate(photos):
@@ -89,7 +93,7 @@ def dark_line(photo, other, rng):
 
 def pasted_piece(photo, other, rng):
     shape = np.array(photo.shape[:2])
-    largest = max(1, shape.min() // 2)  # so that it fits turned, too
+    largest = max(1, shape.min() // 2)  # the rotated piece fits too
     height, width = (min(int(_log_uniform(rng, 8, 100)), largest) for _ in range(2))
     top, left = rng.integers(0, shape - (height, width) + 1)
     piece = photo[top : top + height, left : left + width] * rng.uniform(0.7, 1.3)
@@ -106,7 +110,7 @@ def rough_patch(photo, other, rng):
     height, width = photo.shape[:2]
     mask = _blob((height, width), rng.uniform(12, 50), rng)
     turned = other.swapaxes(0, 1)
-    # Repeated where it is smaller than the photo.
+    # The texture is repeated if it is smaller than the photo.
     texture = np.take(np.take(turned, np.arange(height), axis=0, mode="wrap"), np.arange(width), axis=1, mode="wrap")
     grain = _noise((height, width), rng.uniform(1.5, 4), rng)[..., None] * rng.uniform(0.03, 0.12)
     soft = _soft(mask, 1.5)
@@ -121,13 +125,13 @@ def _log_uniform(rng, low: float, high: float) -> float:
 
 
 def _noise(shape, sigma: float, rng) -> np.ndarray:
-    """Smooth noise (height, width) of mean 0 and variance 1."""
+    """Return smooth noise (height, width) of mean 0 and variance 1."""
     noise = scipy.ndimage.gaussian_filter(rng.standard_normal(shape), sigma)
     return (noise - noise.mean()) / (noise.std() + 1e-6)
 
 
 def _blob(shape, radius: float, rng) -> np.ndarray:
-    """Where an ellipse with an uneven edge is, anywhere in the photo."""
+    """Return the mask (height, width) of an ellipse with an uneven edge at a random place."""
     centre, angle = rng.uniform(0.05, 0.95, 2) * shape, rng.uniform(0, np.pi)
     y, x = (axis - middle for axis, middle in zip(np.mgrid[: shape[0], : shape[1]], centre))
     along, across = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
@@ -136,5 +140,5 @@ def _blob(shape, radius: float, rng) -> np.ndarray:
 
 
 def _soft(mask: np.ndarray, sigma: float) -> np.ndarray:
-    """The mask with a blurred edge, float (height, width, 1)."""
+    """Return the mask with a blurred edge, float32 (height, width, 1)."""
     return scipy.ndimage.gaussian_filter(mask.astype("float32"), sigma)[..., None]

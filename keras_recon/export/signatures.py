@@ -154,7 +154,7 @@ def export_detector(detector: AnomalyDetector, folder: str | Path):
 
     `serve`, the default: tiles, float (batch, *image_shape) in [0, 1], to `map` (batch, height, width) and `score`.
     `detect_uint8`: a photo, uint8 (1, height, width, channels) of any size, to `map` (1, height, width) and `score`
-    (1,), as `detector.predict`; TensorFlow resizes photos to within a level of what Pillow makes of them.
+    (1,), as `detector.detect`; TensorFlow resizes photos to within a level of what Pillow makes of them.
 
     Raises:
         RuntimeError: the backend cannot write SavedModels.
@@ -164,8 +164,8 @@ def export_detector(detector: AnomalyDetector, folder: str | Path):
     >>> from keras_hub.models import ViTBackbone
     >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
     >>> extractor = keras_recon.features.FeatureExtractor(backbone, depths=(2, 3))
-    >>> detector = keras_recon.anomaly.AnomalyDetector(extractor, method="pca")
-    >>> detector.adapt(np.random.rand(20, 40, 50, 3).astype("float32"))
+    >>> detector = keras_recon.anomaly.AnomalyDetector(extractor, method="nearest")
+    >>> detector.fit_good(np.random.rand(20, 40, 50, 3).astype("float32"))
     >>> if keras.backend.backend() == "tensorflow":
     ...     keras_recon.export.export_detector(detector, "detector")
     """

@@ -60,6 +60,8 @@ class FeatureExtractor(BackboneFeatures):
         constant_positions(backbone)
         super().__init__(backbone, depths, **kwargs)
         self.trainable = False
+        for layer in backbone.layers:  # TensorFlow skips setting what a loaded backbone already has
+            layer.trainable = False
         self.image_shape = tuple(backbone.image_shape)
         self.mean, self.std = tuple(mean), tuple(std)
         self.built = True

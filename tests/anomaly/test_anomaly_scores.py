@@ -57,8 +57,6 @@ def test_f1_and_false_alarms_at_a_threshold(tmp_path):
     results = anomaly.scores(images, [np.full((32, 32), level) for level in levels], threshold=0.22)
     assert results["F1"] == pytest.approx(2 * 3 / (2 * 3 + 1 + 1))  # 3 found, 1 false alarm, 1 missed
     assert results["false alarms"] == pytest.approx(1 / 3)
-    kinds = anomaly.scores_by_kind(images, [np.full((32, 32), level) for level in levels], threshold=0.22)
-    assert kinds["scratch"]["F1"] == pytest.approx(2 * 1 / (2 * 1 + 1 + 1))
     assert "F1" not in anomaly.scores(images, rough_maps(images))
 
 

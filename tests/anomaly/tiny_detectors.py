@@ -21,5 +21,5 @@ SHORT = {  # instead of minutes of training
 }
 
 
-def tiny_detector(method="pca", **kwargs) -> AnomalyDetector:
+def tiny_detector(method="nearest", **kwargs) -> AnomalyDetector:
     return AnomalyDetector(tiny_extractor(**kwargs), SHORT[method]() if method in SHORT else method)

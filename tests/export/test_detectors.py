@@ -14,7 +14,7 @@ slow = [pytest.param(method, marks=pytest.mark.slow) for method in METHODS if me
 def test_a_saved_model_detects_in_photos_as_the_detector_does(method, tmp_path):
     tf = pytest.importorskip("tensorflow", reason="SavedModels are loaded by TensorFlow")
     detector = tiny_detector(method)
-    detector.adapt([*random_images(12, 40, 30, 3)])
+    detector.fit_good([*random_images(12, 40, 30, 3)])
     if not can_export("tf_saved_model"):
         with pytest.raises(RuntimeError, match="cannot be exported"):
             export_detector(detector, tmp_path / "detector")
@@ -28,6 +28,6 @@ def test_a_saved_model_detects_in_photos_as_the_detector_does(method, tmp_path):
         np.testing.assert_allclose(answered[name], np.asarray(expected[name]), atol=1e-4)
     for shape in ((16, 16, 3), (33, 71, 3), (20, 9, 3)):
         photo = (255 * random_images(1, *shape)[0]).astype("uint8")
-        found, answered = detector.predict(photo), loaded.signatures["detect_uint8"](images=tf.constant(photo[None]))
+        found, answered = detector.detect(photo), loaded.signatures["detect_uint8"](images=tf.constant(photo[None]))
         np.testing.assert_allclose(answered["map"][0], found.map, atol=0.02)
         assert float(answered["score"][0]) == pytest.approx(found.score, abs=0.02)

@@ -23,6 +23,7 @@ def test_it_is_a_layer_as_others():
     copy = FeatureExtractor.from_config(extractor.get_config())
     copy.set_weights(extractor.get_weights())
     np.testing.assert_allclose(outputs_of(copy, images), outputs_of(extractor, images), atol=1e-6)
+    assert not any(weight.trainable for weight in (*extractor.weights, *copy.weights))
     assert not extractor.trainable_weights and (copy.mean, copy.std) == (extractor.mean, extractor.std)
     assert tuple(extractor.compute_output_shape((None, 16, 16, 3))) == (None, 4, 4, 16)
 

@@ -1,4 +1,4 @@
-"""Test images with their defects, laid out as the data sets of MVTec AD."""
+"""Test images in the folder layout of MVTec AD."""
 
 import textwrap
 from dataclasses import dataclass
@@ -15,7 +15,12 @@ GOOD = "good"
 
 @dataclass(frozen=True)
 class LabeledImage:
-    """A test image: its file, the `kind` of its defect ("good" for none) and the file of its ground truth.
+    """A test image with its ground truth.
+
+    Attributes:
+        path: image file.
+        kind: name of the kind of defect; "good" without a defect.
+        truth: file of the ground truth; None without a defect.
 
     Example:
 
@@ -29,7 +34,7 @@ class LabeledImage:
     truth: Path | None
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Where the defect is, the ground truth above 0, boolean (height, width); nowhere in a good image."""
+        """Return where the defect is, boolean of `shape` (height, width): the pixels of the ground truth above 0."""
         if self.truth is None:
             return np.zeros(shape, bool)
         mask = read_image(self.truth).pixels.any(axis=-1)
@@ -41,9 +46,12 @@ class LabeledImage:
 
 
 def load_images(folder: str | Path) -> list[LabeledImage]:
-    """The test images of a folder laid out as MVTec AD: test/good, test/<kind>, ground_truth/<kind>.
+    """List the test images of a folder in the layout of MVTec AD: test/good, test/<kind>, ground_truth/<kind>.
 
     The ground truth of `test/crack/7.png` is `ground_truth/crack/7.png` or `7_mask.png`, of any image type.
+
+    Raises:
+        ValueError: if good images, images with defects or a ground truth are missing.
 
     Example:
 
@@ -68,38 +76,33 @@ def load_images(folder: str | Path) -> list[LabeledImage]:
 def save_heat_maps(
     path: str | Path, photos: list[np.ndarray], images: list[LabeledImage], maps: dict[str, list[np.ndarray]]
 ):
-    """The first image of each kind, its defect by the ground truth, and the maps over the image.
+    """Draw the first image of each kind, its ground truth, and the anomaly maps over the image.
 
     Args:
-        path: of the PNG.
-        photos: (height, width, channels) in [0, 1].
-        images: what the photos are.
-        maps: (height, width) of every photo by the model's name. A model's colours begin at the highest
-            tenth of all its values and end at the highest thousandth.
+        path: PNG file.
+        photos: photos (height, width, channels) in [0, 1].
+        images: labels of the photos.
+        maps: anomaly maps (height, width) of all photos, by the name of the model. The colours of a model range from
+            the 90 % quantile of its values to the 99.9 % quantile.
 
     Example:
 
     >>> images = keras_recon.anomaly.load_images("tiles")
-    >>> maps = [image.mask((32, 32)).astype("float32") for image in images]  # as of a detector without mistakes
+    >>> maps = [image.mask((32, 32)).astype("float32") for image in images]  # of a perfect detector
     >>> photos = [np.zeros((32, 32, 1))] * len(images)
     >>> keras_recon.anomaly.save_heat_maps("maps.png", photos, images, {"a detector": maps})
     """
     kinds = [image.kind for image in images]
-    chosen = [kinds.index(kind) for kind in sorted(set(kinds))]
+    chosen = [kinds.index(kind) for kind in sorted({*kinds})]
     figure = Figure(figsize=(2 * (len(maps) + 2), 2.2 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), len(maps) + 2, squeeze=False)
-    # Nine pixels of ten are as the photo: distances of features are far from zero everywhere.
-    ranges = {
-        name: np.quantile(np.concatenate([m.ravel() for m in of_model]), (0.9, 0.999))
-        for name, of_model in maps.items()
-    }
     for row, index in zip(axes, chosen):
         figures.show(row[0], photos[index])
         row[0].set_ylabel(kinds[index])
         figures.show(row[1], images[index].mask(photos[index].shape[:2])[..., None])
-        for axis, (name, of_model) in zip(row[2:], maps.items()):
+        for axis, of_model in zip(row[2:], maps.values()):
             figures.show(axis, photos[index])
-            low, high = ranges[name]
+            low, high = np.quantile(np.concatenate([m.ravel() for m in of_model]), (0.9, 0.999))
             heat = np.clip((of_model[index] - low) / max(high - low, 1e-9), 0, 1)
             axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.8 * heat**0.5)
     for axis, title in zip(axes[0], ("image", "defect", *maps)):
