@@ -14,7 +14,6 @@ class Charbonnier(keras.losses.Loss):
     From "Two deterministic half-quadratic regularization algorithms for computed imaging" (Charbonnier et al., 1994).
 
     Example:
-
     >>> loss = keras_recon.losses.Charbonnier()
     >>> round(float(loss(keras.ops.zeros((2, 16, 16, 3)), keras.ops.full((2, 16, 16, 3), 0.1))), 4)
     0.1
@@ -36,7 +35,6 @@ class SSIMLoss(keras.losses.Loss):
     """`1 - SSIM` of each image (Wang et al., 2004), for images in [0, 1] of at least 11x11 pixels.
 
     Example:
-
     >>> images = keras.random.uniform((2, 16, 16, 3), seed=0)
     >>> loss = keras_recon.losses.SSIMLoss()
     >>> abs(round(float(loss(images, images)), 4))
@@ -55,7 +53,6 @@ class WeightedLoss(keras.losses.Loss):
     """A weighted sum of losses, for example `WeightedLoss([Charbonnier(), SSIMLoss()], [1.0, 0.2])`.
 
     Example:
-
     >>> losses = [keras_recon.losses.Charbonnier(), keras_recon.losses.SSIMLoss()]
     >>> loss = keras_recon.losses.WeightedLoss(losses, weights=[1.0, 0.2])
     >>> round(float(loss(keras.ops.zeros((2, 16, 16, 3)), keras.ops.ones((2, 16, 16, 3)))), 2)
@@ -91,7 +88,6 @@ class MultiScaleSSIMLoss(keras.losses.Loss):
     """`1 - MS-SSIM` of each image (Wang et al., 2003), for images in [0, 1] of at least 161x161 pixels.
 
     Example:
-
     >>> images = keras.random.uniform((1, 161, 176, 1), seed=0)
     >>> loss = keras_recon.losses.MultiScaleSSIMLoss()
     >>> abs(round(float(loss(images, images)), 4))
@@ -116,7 +112,6 @@ class PerceptualLoss(keras.losses.Loss):
         preset, depths: see `keras_recon.features.perceptual_distance`.
 
     Example:
-
     >>> loss = keras_recon.losses.PerceptualLoss("deit_tiny", depths=(1, 2))
     >>> float(loss(np.zeros((2, 32, 32, 3)), np.zeros((2, 32, 32, 3))))
     0.0
@@ -149,7 +144,6 @@ def from_string(text: str) -> keras.losses.Loss:
     `perceptual:PRESET` is a `PerceptualLoss`, `perceptual:PRESET:1,3,5` that of these blocks.
 
     Example:
-
     >>> keras_recon.losses.from_string("charbonnier+0.2*ssim").weights
     [1.0, 0.2]
     >>> keras_recon.losses.from_string("mse+0.1*perceptual:deit_tiny:1,3,5").losses[1].depths
@@ -171,7 +165,6 @@ def get(identifier):
     """A loss from its text, see `from_string`, or by Keras's name; losses and None are given back.
 
     Example:
-
     >>> keras_recon.losses.get("charbonnier").epsilon
     0.001
     >>> keras_recon.losses.get("huber") is keras.losses.huber

@@ -20,7 +20,6 @@ def error_map(image: np.ndarray, reconstruction: np.ndarray, sigma: float = 2.0)
         The squared error, averaged over channels and filtered.
 
     Example:
-
     >>> image = np.zeros((32, 32, 3))
     >>> image[8:16, 8:16] = 1
     >>> errors = keras_recon.anomaly.error_map(image, np.zeros_like(image))
@@ -34,7 +33,6 @@ def image_score(errors: np.ndarray) -> float:
     """Return the anomaly score of an image: the maximum of its map (height, width).
 
     Example:
-
     >>> keras_recon.anomaly.image_score(np.array([[0.25, 0.0], [0.5, 0.25]]))
     0.5
     """
@@ -57,7 +55,6 @@ def auroc(images: list[LabeledImage], maps: list[np.ndarray]) -> dict[str, float
         its name, the image AUROC of this kind against the good images.
 
     Example:
-
     >>> images = keras_recon.anomaly.load_images("tiles")
     >>> maps = [image.mask((32, 32)).astype("float32") for image in images]  # of a perfect detector
     >>> {name: round(area, 3) for name, area in keras_recon.anomaly.auroc(images, maps).items()}
@@ -90,7 +87,6 @@ def aupro(images: list[LabeledImage], maps: list[np.ndarray]) -> float:
         maps: anomaly map (height, width) of each image.
 
     Example:
-
     >>> images = keras_recon.anomaly.load_images("tiles")
     >>> maps = [image.mask((32, 32)).astype("float32") for image in images]  # of a perfect detector
     >>> keras_recon.anomaly.aupro(images, maps)
@@ -131,7 +127,6 @@ def scores(images: list[LabeledImage], maps: list[np.ndarray], threshold: float 
         threshold: image score above which an image counts as a defect.
 
     Example:
-
     >>> images = keras_recon.anomaly.load_images("tiles")
     >>> maps = [image.mask((32, 32)).astype("float32") for image in images]  # of a perfect detector
     >>> keras_recon.anomaly.scores(images, maps, threshold=0.5)["F1"]
@@ -165,7 +160,6 @@ def intervals(
         (low, high) by the name of the metric.
 
     Example:
-
     >>> images = keras_recon.anomaly.load_images("tiles")
     >>> maps = [image.mask((32, 32)).astype("float32") for image in images]  # of a perfect detector
     >>> keras_recon.anomaly.intervals(images, maps, samples=10)["image AUROC"]

@@ -1,3 +1,5 @@
+"""The anomaly detector: fits features of good photos and finds patches that differ."""
+
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +30,6 @@ class Detection(NamedTuple):
     """Anomaly map of a photo, (height, width), and its score; values above 1 exceed the threshold.
 
     Example:
-
     >>> keras_recon.anomaly.Detection(np.zeros((48, 64)), score=1.2).is_anomalous
     True
     """
@@ -72,7 +73,6 @@ class AnomalyDetector(Exportable):
         threshold: distance above which a patch is anomalous, estimated on good photos that the method did not see.
 
     Example:
-
     >>> from keras_hub.models import ViTBackbone
     >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
     >>> extractor = keras_recon.features.FeatureExtractor(backbone, depths=(2, 3))

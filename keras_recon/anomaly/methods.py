@@ -73,7 +73,6 @@ class PositionGaussian(Mahalanobis):
     Input: features (batch, rows, columns, features). Output: distances (batch, rows, columns), at least 0.
 
     Example:
-
     >>> features = np.random.rand(20, 4, 4, 8)
     >>> method = keras_recon.anomaly.PositionGaussian(features=6)
     >>> method.adapt(features)
@@ -115,7 +114,6 @@ class PatchGaussian(Mahalanobis):
     Input: features (batch, rows, columns, features). Output: distances (batch, rows, columns), at least 0.
 
     Example:
-
     >>> features = np.random.rand(20, 4, 4, 8)
     >>> method = keras_recon.anomaly.PatchGaussian()
     >>> method.adapt(features)
@@ -152,7 +150,6 @@ class NearestPatch(keras.layers.Layer):
     Input: features (batch, rows, columns, features). Output: distances (batch, rows, columns), at least 0.
 
     Example:
-
     >>> features = np.random.rand(20, 4, 4, 8)
     >>> method = keras_recon.anomaly.NearestPatch(patches=100)
     >>> method.adapt(features)
@@ -212,7 +209,6 @@ class DefectClassifier(keras.layers.Layer):
     and standard deviation over good patches, so that scores of different trainings are comparable.
 
     Example:
-
     >>> good, damaged = np.random.rand(2, 20, 4, 4, 8)
     >>> shares = (np.arange(320).reshape(20, 4, 4) % 7 == 0).astype("float32")
     >>> method = keras_recon.anomaly.DefectClassifier(steps=2)
@@ -304,7 +300,6 @@ class Ensemble(keras.layers.Layer):
     Input: features (batch, rows, columns, features). Output: distances (batch, rows, columns).
 
     Example:
-
     >>> features = np.random.rand(20, 4, 4, 8)
     >>> nearest, gaussian = keras_recon.anomaly.NearestPatch(100), keras_recon.anomaly.PatchGaussian()
     >>> method = keras_recon.anomaly.Ensemble([nearest, gaussian])

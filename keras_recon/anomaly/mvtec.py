@@ -23,7 +23,6 @@ class LabeledImage:
         truth: file of the ground truth; None without a defect.
 
     Example:
-
     >>> image = keras_recon.anomaly.LabeledImage("tiles/test/good/0.png", "good", truth=None)
     >>> bool(image.mask((32, 32)).any())
     False
@@ -54,7 +53,6 @@ def load_images(folder: str | Path) -> list[LabeledImage]:
         ValueError: if good images, images with defects or a ground truth are missing.
 
     Example:
-
     >>> images = keras_recon.anomaly.load_images("tiles")
     >>> [image.kind for image in images]
     ['good', 'good', 'good', 'hole', 'hole', 'scratch', 'scratch']
@@ -86,7 +84,6 @@ def save_heat_maps(
             the 90 % quantile of its values to the 99.9 % quantile.
 
     Example:
-
     >>> images = keras_recon.anomaly.load_images("tiles")
     >>> maps = [image.mask((32, 32)).astype("float32") for image in images]  # of a perfect detector
     >>> photos = [np.zeros((32, 32, 1))] * len(images)

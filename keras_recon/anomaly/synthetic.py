@@ -31,7 +31,6 @@ def synthetic_defect(photo: np.ndarray, other: np.ndarray, rng: np.random.Genera
         ValueError: if the photo is too small for a defect.
 
     Example:
-
     >>> photo, other = np.random.rand(2, 64, 48, 3)
     >>> damaged, mask = keras_recon.anomaly.synthetic_defect(photo, other, np.random.default_rng(0))
     >>> damaged.shape, mask.shape

@@ -209,7 +209,6 @@ class BackboneFeatures(keras.layers.Layer):
         depths: that are read.
 
     Example:
-
     >>> from keras_hub.models import ViTBackbone
     >>> from keras_recon.features.backbones import BackboneFeatures
     >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)

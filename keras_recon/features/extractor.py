@@ -44,7 +44,6 @@ class FeatureExtractor(BackboneFeatures):
         mean, std: per channel, of the inputs that the backbone was trained on, for pixels in [0, 1].
 
     Example:
-
     >>> from keras_hub.models import ViTBackbone
     >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
     >>> extractor = keras_recon.features.FeatureExtractor(backbone, depths=(2, 3))
@@ -137,7 +136,6 @@ def photo_tiles(photo: np.ndarray, tile: int) -> np.ndarray:
         tile: side in pixels of a tile, and of the short side of the resized photo.
 
     Example:
-
     >>> keras_recon.features.photo_tiles(np.zeros((50, 90, 3), "uint8"), tile=32).shape
     (2, 32, 32, 3)
     """
@@ -158,7 +156,6 @@ def photo_features(
         batch_size: tiles that the backbone gets at once.
 
     Example:
-
     >>> from keras_hub.models import ViTBackbone
     >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
     >>> extractor = keras_recon.features.FeatureExtractor(backbone, depths=(2, 3))

@@ -67,7 +67,6 @@ class LPIPS(keras.layers.Layer):
         network: `"alex"` (AlexNet), which the authors advise for evaluation, or `"vgg"` (VGG16).
 
     Example:
-
     >>> layer = keras_recon.features.LPIPS("alex")
     >>> images = np.random.rand(2, 64, 64, 3).astype("float32")
     >>> [float(distance) for distance in layer(images, images)]
@@ -100,7 +99,6 @@ class LPIPS(keras.layers.Layer):
                 package `lpips` (`lin0.model.1.weight` ...).
 
         Example:
-
         >>> layer = keras_recon.features.LPIPS("alex")
         >>> np.savez("alex.npz", **layer.named_arrays())
         >>> keras_recon.features.LPIPS.from_file("alex.npz").network
@@ -185,7 +183,6 @@ def perceptual_distance(y_true, y_pred, preset: str, depths: tuple[int, ...] | N
         depths: blocks of a backbone whose outputs are compared, see `FeatureExtractor.from_preset`.
 
     Example:
-
     >>> images = np.random.rand(2, 32, 32, 3).astype("float32")
     >>> distances = keras_recon.features.perceptual_distance(images, images, "deit_tiny")
     >>> [float(distance) for distance in distances]
@@ -233,7 +230,6 @@ def parse(text: str) -> tuple[str, tuple[int, ...] | None]:
     """Preset and depths of a text as `PRESET` or `PRESET:1,3,5`.
 
     Example:
-
     >>> keras_recon.features.perceptual.parse("hf://google/vit-base-patch16-224:1,3,5")
     ('hf://google/vit-base-patch16-224', (1, 3, 5))
     """

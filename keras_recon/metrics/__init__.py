@@ -45,7 +45,6 @@ def named(identifier):
     `PRESET:1,3,5` and `PRESET:12` name blocks.
 
     Example:
-
     >>> keras_recon.metrics.named("ssim").name
     'ssim'
     >>> keras_recon.metrics.named("perceptual:deit_tiny:1,3,5").name
@@ -68,7 +67,6 @@ def get(identifier):
     """A metric by its text, see `named`, or by Keras's name; others are given back.
 
     Example:
-
     >>> keras_recon.metrics.get("psnr").name
     'psnr'
     """

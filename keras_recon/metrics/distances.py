@@ -18,7 +18,6 @@ def frechet_distance(mean, covariance, other_mean, other_covariance):
         covariance, other_covariance: (values, values), symmetric, without negative eigenvalues.
 
     Example:
-
     >>> from keras_recon.metrics import frechet_distance
     >>> round(float(frechet_distance(np.zeros(2), np.diag([1.0, 4.0]), np.array([3.0, 0.0]), np.diag([4.0, 4.0]))), 4)
     10.0
@@ -53,7 +52,6 @@ class FrechetDistance(keras.metrics.Metric):
         num_features: of that block; read from the preset if None.
 
     Example:
-
     >>> metric = keras_recon.metrics.FrechetDistance("deit_tiny")
     >>> images = np.random.rand(40, 32, 32, 3)
     >>> metric.update_state(images, images)
@@ -119,7 +117,6 @@ class PerceptualDistance(keras.metrics.MeanMetricWrapper):
         preset, depths: see `keras_recon.features.perceptual_distance`.
 
     Example:
-
     >>> metric = keras_recon.metrics.PerceptualDistance("deit_tiny", depths=(1, 2))
     >>> metric.update_state(np.zeros((2, 32, 32, 3)), np.zeros((2, 32, 32, 3)))
     >>> metric.name, float(metric.result())

@@ -13,7 +13,6 @@ def psnr(y_true, y_pred):
     """Peak signal-to-noise ratio in dB of each image, (batch,), for images in [0, 1]. Equal images get 100 dB.
 
     Example:
-
     >>> values = keras_recon.metrics.psnr(keras.ops.zeros((2, 16, 16, 3)), keras.ops.full((2, 16, 16, 3), 0.1))
     >>> values.shape, round(float(values[0]), 2)
     ((2,), 20.0)
@@ -30,7 +29,6 @@ def ssim(y_true, y_pred):
     structural similarity" (Wang et al., 2004). The mean over channels and over the positions where the window fits.
 
     Example:
-
     >>> images = keras.random.uniform((2, 16, 16, 3), seed=0)
     >>> values = keras_recon.metrics.ssim(images, images)
     >>> values.shape, round(float(values[0]), 4)
@@ -47,7 +45,6 @@ def multi_scale_ssim(y_true, y_pred):
     odd side gets a row of zeros in front before it is halved, as in the package pytorch_msssim.
 
     Example:
-
     >>> images = keras.random.uniform((1, 161, 176, 1), seed=0)
     >>> round(float(keras_recon.metrics.multi_scale_ssim(images, images)[0]), 4)
     1.0
@@ -118,7 +115,6 @@ def border_steps(images, patch_size: int = 8):
         patch_size: side of the patches in pixels, above 1; must divide height and width.
 
     Example:
-
     >>> patches = keras.random.uniform((2, 4, 6, 3), seed=0)
     >>> images = keras.ops.repeat(keras.ops.repeat(patches, 8, axis=1), 8, axis=2)
     >>> across, inside = keras_recon.metrics.border_steps(images, patch_size=8)
@@ -142,7 +138,6 @@ def applicable(image_shape: tuple[int, int, int]) -> dict:
     """The functions above, by name, that images (height, width, channels) are large enough for.
 
     Example:
-
     >>> [*keras_recon.metrics.applicable((64, 64, 3))]
     ['psnr', 'ssim']
     """
@@ -167,7 +162,6 @@ class PSNR(_MeanOverImages):
     """Mean over images of `psnr`, in dB. (`keras.ops.psnr` pools the squared error of the whole batch instead.)
 
     Example:
-
     >>> metric = keras_recon.metrics.PSNR()
     >>> metric.update_state(keras.ops.zeros((2, 16, 16, 3)), keras.ops.full((2, 16, 16, 3), 0.1))
     >>> round(float(metric.result()), 2)
@@ -183,7 +177,6 @@ class SSIM(_MeanOverImages):
     """Mean over images of `ssim`, at most 1.
 
     Example:
-
     >>> images = keras.random.uniform((2, 16, 16, 3), seed=0)
     >>> metric = keras_recon.metrics.SSIM()
     >>> metric.update_state(images, images)
@@ -200,7 +193,6 @@ class MultiScaleSSIM(_MeanOverImages):
     """Mean over images of `multi_scale_ssim`, in [0, 1].
 
     Example:
-
     >>> images = keras.random.uniform((1, 161, 176, 1), seed=0)
     >>> metric = keras_recon.metrics.MultiScaleSSIM()
     >>> metric.update_state(images, images)
@@ -220,7 +212,6 @@ class BorderRatio(keras.metrics.Metric):
         patch_size: side of the patches in pixels, above 1.
 
     Example:
-
     >>> images = keras.random.uniform((16, 64, 64, 3), seed=0)
     >>> metric = keras_recon.metrics.BorderRatio(patch_size=8)
     >>> metric.update_state(images, images)
