@@ -1,4 +1,3 @@
 from keras_recon.export.formats import FORMATS, export_model
-from keras_recon.export.signatures import export_detector
 
-__all__ = ["FORMATS", "export_detector", "export_model"]
+__all__ = ["FORMATS", "export_model"]

@@ -1,36 +1,32 @@
-"""Signatures of a SavedModel that take whole photos. TensorFlow only: imported where a SavedModel is written."""
+"""Signatures of a SavedModel for photos of any size. This module needs TensorFlow: import it where one is written."""
 
 from collections.abc import Callable
-from pathlib import Path
 
-import keras
 import tensorflow as tf
 
-from keras_recon.anomaly import AnomalyDetector
 from keras_recon.features.extractor import OVERLAP
 from keras_recon.images.pixels import MODES
 from keras_recon.images.tiles import Axis
 from keras_recon.inference import tile_overlaps
-from keras_recon.models.image_model import check_backend
-from keras_recon.utils.files import replacing
 
 
 def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int], upscale: int = 1) -> dict[str, Callable]:
-    """TensorFlow functions, traced, that take photos of any size through `reconstruct`.
+    """Make traced TensorFlow functions that reconstruct photos.
 
-    `reconstruct_uint8`: uint8 (batch, height, width, channels) to the same, `upscale` times as high and wide, of any
-    size from 1x1 on, by the tiles of `keras_recon.reconstruct`. All of them are in memory at once: in float32 some 7
-    bytes for each byte of the photos, a few times over, and what the network needs. Send photos of many megapixels one
-    by one.
-
-    `reconstruct_bytes`, for 1, 3 or 4 channels: strings (batch,), JPEG or PNG files of any sizes, to PNG files as
-    `image_bytes`, one after the other. As in training, what is transparent is shown over white unless there are 4
-    channels; unlike there, TensorFlow does not know the EXIF orientation, so such photos stay as they lie in the file.
+    - `reconstruct_uint8` maps uint8 (batch, height, width, channels), from 1x1 pixels, to the same with `upscale` times
+      the height and width. It uses the tiles of `keras_recon.reconstruct`, all in memory at once: several times 7 bytes
+      in float32 for each byte of the photos, and the memory of the network. Send large photos one by one.
+    - `reconstruct_bytes`, for 1, 3 or 4 channels, maps JPEG or PNG files of any sizes, strings (batch,), to PNG files
+      under the key `image_bytes`, one after the other. As in training, transparent pixels are blended with white
+      unless there are 4 channels. The EXIF orientation is ignored, because TensorFlow does not read it.
 
     Args:
-        reconstruct: a `tf.function` of float images (tiles, *image_shape) in [0, 1] to the same, or to larger ones.
+        reconstruct: A `tf.function` of float images (tiles, *image_shape) in [0, 1].
         image_shape: (height, width, channels) of a tile.
-        upscale: how many times as high and wide as a tile what `reconstruct` makes of it is.
+        upscale: Factor between the sides of outputs and inputs.
+
+    Returns:
+        The functions by name.
     """
     channels = image_shape[-1]
 
@@ -45,7 +41,7 @@ def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int], u
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "image_bytes")], autograph=False)
     def reconstruct_bytes(image_bytes):
-        # One photo at a time, for the memory. TensorFlow Serving encodes what is called "_bytes" for JSON.
+        # One photo at a time, to save memory. TensorFlow Serving encodes names that end in "_bytes" as base64 in JSON.
         photos = tf.map_fn(reconstruct_file, image_bytes, parallel_iterations=1, fn_output_signature=tf.string)
         return {"image_bytes": photos}
 
@@ -58,11 +54,15 @@ def photo_signatures(reconstruct: Callable, image_shape: tuple[int, int, int], u
 
 
 def detect_signature(detect: Callable, image_shape: tuple[int, int, int]) -> Callable:
-    """A TensorFlow function, traced, that searches a photo of any size, uint8 (1, height, width, channels).
+    """Make a traced TensorFlow function that detects anomalies in a photo, uint8 (1, height, width, channels).
 
     Args:
-        detect: a `tf.function` of float images (tiles, *image_shape) in [0, 1] to their `map` (tiles, height, width).
+        detect: A `tf.function` of float images (tiles, *image_shape) in [0, 1] that returns a dictionary with `map`
+            (tiles, height, width).
         image_shape: (height, width, channels) of a square tile.
+
+    Returns:
+        The function. It returns a dictionary of `map` (1, height, width) and `score` (1,).
     """
     side, channels = image_shape[1:]
 
@@ -92,11 +92,19 @@ def reconstruct_tiles(
     overlaps: tuple[int, int],
     upscale: int,
 ) -> tf.Tensor:
-    """Photos (batch, height, width, channels) up to 255 through `reconstruct`, as `keras_recon.reconstruct`, to float.
+    """Reconstruct photos tile by tile and blend the tiles, as `keras_recon.reconstruct` does.
 
-    `overlaps`: rows and columns that neighbouring tiles share.
+    Args:
+        reconstruct: Function of float images (tiles, *image_shape) in [0, 1].
+        photos: (batch, height, width, channels) in [0, 255].
+        image_shape: (height, width, channels) of a tile.
+        overlaps: Rows and columns that neighbouring tiles share.
+        upscale: Factor between the sides of outputs and inputs.
+
+    Returns:
+        Float photos (batch, upscale * height, upscale * width, channels), in the range of `reconstruct`.
     """
-    # Three tiles: the last one's weights rise at its start, the first one's fall at its end.
+    # Axes of three tiles: the last tile's weights rise at its start, the first one's fall at its end.
     axes = [Axis(3 * tile - 2 * overlap, tile, overlap) for tile, overlap in zip(image_shape, overlaps)]
     sizes = tf.unstack(tf.shape(photos)[1:3])
     down, across = (_cut(*pair) for pair in zip(sizes, axes))
@@ -115,26 +123,34 @@ def reconstruct_tiles(
 
 
 def _cut(length: tf.Tensor, axis: Axis):
-    """`Axis.pixels` of each tile, (tiles, tile), for a length that is a tensor."""
+    """Compute `Axis.pixels` of each tile, (tiles, tile), for a length that is a tensor."""
     count = tf.maximum(1, -((axis.overlap - length) // axis.stride))
     pixels = (tf.range(count)[:, None] * axis.stride + tf.range(axis.tile)) % (2 * length)
     return tf.minimum(pixels, 2 * length - 1 - pixels)
 
 
 def _weights(count: tf.Tensor, axis: Axis):
-    """`Axis.weights`, (tiles, tile), for a number of tiles that is a tensor."""
+    """Compute `Axis.weights`, (tiles, tile), for a number of tiles that is a tensor."""
     index = tf.range(count)[:, None]
     rising, _, falling = axis.weights()[::-1]
     return tf.where(index == 0, 1.0, rising) * tf.where(index == count - 1, 1.0, falling)
 
 
 def decode_file(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """uint8 (height, width, channels) of a JPEG or PNG, as `keras_recon.images.pixels.to_channels` gives it."""
+    """Decode a JPEG or PNG file as `keras_recon.images.pixels.to_channels` does.
+
+    Args:
+        data: Bytes of the file, a scalar string.
+        channels: 1, 3 or 4.
+
+    Returns:
+        uint8 (height, width, channels).
+    """
     pixels = tf.cond(
         tf.io.is_jpeg(data),
-        # By default TensorFlow decodes faster, to other values than Pillow.
+        # TensorFlow's default is faster, but its values differ from Pillow's.
         lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
-        # The channels of the file, from 1 to 4: asked for 4, TensorFlow adds a wrong alpha to palettes.
+        # The channels of the file, 1 to 4: asked for 4, TensorFlow adds a wrong alpha channel to palettes.
         lambda: tf.io.decode_png(data),
     )
     pixels = tf.cast(pixels, tf.float32)
@@ -147,35 +163,3 @@ def decode_file(data: tf.Tensor, channels: int) -> tf.Tensor:
     if channels == 1:
         colours = tf.reduce_sum(colours * (0.299, 0.587, 0.114), axis=-1, keepdims=True)
     return tf.cast(tf.round(colours), tf.uint8)
-
-
-def export_detector(detector: AnomalyDetector, folder: str | Path):
-    """Write a SavedModel with two signatures, from the TensorFlow or JAX backend.
-
-    `serve`, the default: tiles, float (batch, *image_shape) in [0, 1], to `map` (batch, height, width) and `score`.
-    `detect_uint8`: a photo, uint8 (1, height, width, channels) of any size, to `map` (1, height, width) and `score`
-    (1,), as `detector.detect`; TensorFlow resizes photos to within a level of what Pillow makes of them.
-
-    Raises:
-        RuntimeError: the backend cannot write SavedModels.
-
-    Example:
-
-    >>> from keras_hub.models import ViTBackbone
-    >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
-    >>> extractor = keras_recon.features.FeatureExtractor(backbone, depths=(2, 3))
-    >>> detector = keras_recon.anomaly.AnomalyDetector(extractor, method="nearest")
-    >>> detector.fit_good(np.random.rand(20, 40, 50, 3).astype("float32"))
-    >>> if keras.backend.backend() == "tensorflow":
-    ...     keras_recon.export.export_detector(detector, "detector")
-    """
-    check_backend("tf_saved_model")
-    from keras_recon.export.signatures import detect_signature
-
-    archive = keras.export.ExportArchive()
-    archive.track(detector)
-    images = keras.InputSpec(shape=(None, *detector.image_shape), dtype="float32", name="images")
-    serve = archive.add_endpoint("serve", lambda images: detector(images, training=False), [images])
-    archive.add_endpoint("detect_uint8", detect_signature(serve, detector.image_shape))
-    with replacing(folder) as temporary:
-        archive.write_out(str(temporary), verbose=False)

@@ -10,6 +10,7 @@ from compression.tiny_codecs import tiny_codec
 from contracts import random_images
 from keras import ops
 
+from keras_recon.export import FORMATS, export_model
 from keras_recon.models.image_model import can_export
 
 IMAGES, QUALITY = random_images(2, 64, 96, 3), np.array([0.2, 0.9], "float32")
@@ -65,6 +66,15 @@ def test_a_savedmodel_answers_alike_without_keras(codec, tmp_path):
     for name, array in expected.items():  # a value in the middle of two may go to the other
         assert outputs[name].dtype == array.dtype and outputs[name].shape == array.shape
         assert np.mean(np.abs(outputs[name] - array) > 1e-2) < 0.01, name
+
+
+def test_export_model_compares_the_files_with_the_codec(codec, tmp_path):
+    formats = ["keras", *(["savedmodel"] if can_export("tf_saved_model") else [])]
+    files = export_model(codec, tmp_path, formats, IMAGES, IMAGES)["files"]
+    assert {*files} == {"live", *formats} and all(files[name]["psnr to live"] > 45 for name in formats)
+    assert {path.name for path in tmp_path.iterdir()} == {"parity.json", *(FORMATS[name].file for name in formats)}
+    with pytest.raises(ValueError, match=r"\['keras', 'savedmodel'\] for a ImageCodec\. Received: 'litert'"):
+        export_model(codec, tmp_path, ["litert"], IMAGES)
 
 
 def test_other_formats_are_refused(codec, tmp_path):

@@ -126,7 +126,7 @@ def test_a_file_that_answers_otherwise_is_not_left(tmp_path, monkeypatch, model)
         copy.save(path)
 
     monkeypatch.setitem(export.FORMATS, "keras", export.FORMATS["keras"]._replace(write=write))
-    with pytest.raises(RuntimeError, match=r"exported keras must answer as the live model to 0\.0001"):
+    with pytest.raises(RuntimeError, match=r"exported keras must have at most 0\.0001 difference from the live model"):
         export_model(model, tmp_path, ["keras"], IMAGES)
     assert not list(tmp_path.iterdir())
 
