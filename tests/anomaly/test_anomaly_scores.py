@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from anomaly.made_dataset import make_dataset
+from sklearn.metrics import roc_auc_score
 
 from keras_recon import anomaly
 
@@ -16,6 +17,14 @@ def test_auroc_is_the_chance_that_a_defect_scores_above_a_good_one(tmp_path):
     assert results["scratch"] == 1.0
     perfect = [image.mask((32, 32)).astype("float32") for image in images]
     assert anomaly.auroc(images, perfect)["pixel AUROC"] == 1.0
+
+
+def test_pixel_auroc_is_that_of_scikit_learn(tmp_path):
+    images = anomaly.load_images(make_dataset(tmp_path))
+    maps = rough_maps(images)  # with ties
+    masks = np.concatenate([image.mask((32, 32)).ravel() for image in images])
+    expected = roc_auc_score(masks, np.concatenate(maps).ravel())
+    assert anomaly.auroc(images, maps)["pixel AUROC"] == pytest.approx(expected, abs=1e-12)
 
 
 def rough_maps(images, seed=0):
