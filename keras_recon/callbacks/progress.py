@@ -1,12 +1,17 @@
+"""Progress of a training: a short progress bar, its speed, and validation with averaged weights."""
+
 import time
 
 import keras
 
+from keras_recon.optimizers import LayerwiseAdamW, without_loss_scaling
+
 SHOWN = ("loss", "psnr", "val_psnr")
+SPEED = ("seconds", "images_per_second")  # the logs that `Throughput` adds
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar in lines of at most 100 columns: loss and PSNR, and that of the validation.
+    """Keras's progress bar in lines of at most 100 columns, with the loss, the PSNR and the validation PSNR only.
 
     Example:
 
@@ -17,24 +22,24 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
     1/1 - ... - loss: ... - psnr: ...
     """
 
-    def _update_progbar(self, batch, logs=None):
-        super()._update_progbar(batch, _shown(logs))
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, _shown(logs))
 
-    def _finalize_progbar(self, logs):
-        super()._finalize_progbar(_shown(logs))
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, _shown(logs))
 
 
 def _shown(logs):
     return {name: logs[name] for name in SHOWN if name in (logs or {})}
 
 
-SPEED = ("seconds", "images_per_second")  # what it adds to the logs
-
-
 class Throughput(keras.callbacks.Callback):
-    """Adds to an epoch's logs its `seconds` in all and its training's `images_per_second` after the first step.
+    """Adds to the logs of an epoch its duration, `seconds`, and the training speed, `images_per_second`.
 
-    Of an epoch of one step, or of one that goes on with its last, the first counts.
+    The speed excludes the first step of an epoch, which may compile, unless it is the only step.
+
+    Args:
+        batch_size: images per step.
 
     Example:
 
@@ -55,7 +60,7 @@ class Throughput(keras.callbacks.Callback):
         self._epoch_start = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        if batch == 0:  # it may have compiled
+        if batch == 0:
             self._start = time.perf_counter()
         self._steps, self._end = batch, time.perf_counter()
 
@@ -65,13 +70,16 @@ class Throughput(keras.callbacks.Callback):
         logs["images_per_second"] = steps * self.batch_size / (self._end - start)
 
 
-class SwapEMAWeights(keras.callbacks.SwapEMAWeights):
-    """Validates and saves with the averaged weights, and trains on from them: for `LayerwiseAdamW(use_ema=True)`.
+class SwapEMAWeights(keras.callbacks.Callback):
+    """Validates and saves with the averaged weights, and continues the training from them.
 
-    An epoch, and a later `fit`, begin with the averaged weights of the one before, much as in "Switch EMA" (Li et al.,
-    2024), while their average begins with the trained ones. With Keras's callback an epoch goes on from the trained
-    weights: after 600 steps a ViT reached 0.05 dB less so. And on TensorFlow, Keras swaps by adding and subtracting,
-    which rounds, so that a resumed run drifts from an uninterrupted one; this swaps by copying on every backend.
+    Needs a model compiled with `keras_recon.optimizers.LayerwiseAdamW(use_ema=True)`. It may stand anywhere in the list
+    of callbacks: `EarlyStopping` and `ModelCheckpoint` see the averaged weights that were validated.
+
+    An epoch, and a later `fit`, start from the averaged weights of the epoch before, much as in "Switch EMA" (Li et
+    al., 2024), while the average starts from the trained ones. With `keras.callbacks.SwapEMAWeights`, an epoch starts
+    from the trained weights: a ViT reached 0.05 dB less after 600 steps. On TensorFlow, Keras also swaps by additions,
+    whose rounding lets a resumed run drift from an uninterrupted one; this callback copies on every backend.
 
     Example:
 
@@ -82,11 +90,34 @@ class SwapEMAWeights(keras.callbacks.SwapEMAWeights):
     """
 
     def __init__(self):
-        super().__init__(swap_on_epoch=True)
+        super().__init__()
+        self._in_epoch = self._swap_back = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._in_epoch = True
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self._ema_weights_in_model:  # which stays False, so that no epoch begins by swapping back
-            self._swap_variables()
+        self._in_epoch = False
+        self._swap(averages=True)
 
-    def _tf_swap_variables(self, optimizer):
-        self._backend_swap_variables(optimizer)
+    def on_test_begin(self, logs=None):
+        self._swap_back = self._swap(averages=True) and not self._in_epoch
+
+    def on_test_end(self, logs=None):
+        if self._swap_back:
+            self._swap(averages=False)
+
+    on_predict_begin, on_predict_end = on_test_begin, on_test_end
+
+    def _swap(self, averages: bool) -> bool:
+        """Put the averaged or the trained weights into the model; return whether they were not in it."""
+        optimizer = without_loss_scaling(self.model.optimizer)
+        if not isinstance(optimizer, LayerwiseAdamW) or not optimizer.use_ema:
+            raise ValueError(
+                "`SwapEMAWeights` needs a model compiled with keras_recon.optimizers.LayerwiseAdamW(use_ema=True). "
+                f"Received: optimizer={type(optimizer).__name__}, use_ema={optimizer.use_ema}"
+            )
+        missing = optimizer.holds_averages != averages
+        if missing:
+            optimizer.swap_averages(self.model.trainable_variables)
+        return missing
