@@ -1,3 +1,5 @@
+"""Losses for images in [0, 1], and weighted sums of losses from text such as "charbonnier+0.2*ssim"."""
+
 import re
 
 import keras
@@ -9,9 +11,14 @@ from keras_recon.metrics import multi_scale_ssim, ssim
 
 @keras.saving.register_keras_serializable("keras_recon")
 class Charbonnier(keras.losses.Loss):
-    """`mean(sqrt((y_true - y_pred)^2 + epsilon^2))`: L1 with a round bottom, so that small errors still converge.
+    """`mean(sqrt((y_true - y_pred)^2 + epsilon^2))`, a smooth L1: small errors converge too.
 
     From "Two deterministic half-quadratic regularization algorithms for computed imaging" (Charbonnier et al., 1994).
+
+    Args:
+        epsilon: error in pixel values below which the loss is quadratic.
+        name: name of the loss.
+        **kwargs: see `keras.losses.Loss`.
 
     Example:
     >>> loss = keras_recon.losses.Charbonnier()
@@ -49,41 +56,6 @@ class SSIMLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("keras_recon")
-class WeightedLoss(keras.losses.Loss):
-    """A weighted sum of losses, for example `WeightedLoss([Charbonnier(), SSIMLoss()], [1.0, 0.2])`.
-
-    Example:
-    >>> losses = [keras_recon.losses.Charbonnier(), keras_recon.losses.SSIMLoss()]
-    >>> loss = keras_recon.losses.WeightedLoss(losses, weights=[1.0, 0.2])
-    >>> round(float(loss(keras.ops.zeros((2, 16, 16, 3)), keras.ops.ones((2, 16, 16, 3)))), 2)
-    1.2
-    """
-
-    def __init__(self, losses: list[keras.losses.Loss], weights: list[float], name: str = "weighted_loss", **kwargs):
-        super().__init__(name=name, **kwargs)
-        if len(losses) != len(weights):
-            raise ValueError(f"`losses` and `weights` must have one length. Received: {len(losses)} and {len(weights)}")
-        self.losses = losses
-        self.weights = weights
-
-    def call(self, y_true, y_pred):
-        total = 0.0
-        for loss, weight in zip(self.losses, self.weights):
-            values = loss.call(y_true, y_pred)  # (batch, height, width) or (batch,)
-            total += weight * ops.mean(values, axis=tuple(range(1, len(values.shape))))
-        return total  # (batch,)
-
-    def get_config(self):
-        losses = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
-        return {**super().get_config(), "losses": losses, "weights": self.weights}
-
-    @classmethod
-    def from_config(cls, config):
-        losses = [keras.saving.deserialize_keras_object(loss) for loss in config["losses"]]
-        return cls(**{**config, "losses": losses})
-
-
-@keras.saving.register_keras_serializable("keras_recon")
 class MultiScaleSSIMLoss(keras.losses.Loss):
     """`1 - MS-SSIM` of each image (Wang et al., 2003), for images in [0, 1] of at least 161x161 pixels.
 
@@ -105,11 +77,14 @@ class MultiScaleSSIMLoss(keras.losses.Loss):
 class PerceptualLoss(keras.losses.Loss):
     """`keras_recon.features.perceptual_distance` of each image from the true one, for images of a known size.
 
-    Blind to some of what is wrong with pixels: it goes with a loss of these, as `"mse+0.1*perceptual:PRESET"`. The
-    preset is read at the first call: a model that was trained with it loads and predicts without.
+    It does not see all errors of pixels, so combine it with a loss on pixels, as in `"mse+0.1*perceptual:PRESET"`. The
+    preset is loaded at the first call: a model that was trained with this loss is loaded and used without the preset.
 
     Args:
-        preset, depths: see `keras_recon.features.perceptual_distance`.
+        preset: see `keras_recon.features.perceptual_distance`.
+        depths: blocks of the backbone that are compared, see there.
+        name: name of the loss.
+        **kwargs: see `keras.losses.Loss`.
 
     Example:
     >>> loss = keras_recon.losses.PerceptualLoss("deit_tiny", depths=(1, 2))
@@ -129,6 +104,46 @@ class PerceptualLoss(keras.losses.Loss):
         return {**super().get_config(), "preset": self.preset, "depths": self.depths}
 
 
+@keras.saving.register_keras_serializable("keras_recon")
+class WeightedLoss(keras.losses.Loss):
+    """Weighted sum of losses.
+
+    Args:
+        losses: losses.
+        weights: one weight per loss.
+        name: name of the loss.
+        **kwargs: see `keras.losses.Loss`.
+
+    Example:
+    >>> losses = [keras_recon.losses.Charbonnier(), keras_recon.losses.SSIMLoss()]
+    >>> loss = keras_recon.losses.WeightedLoss(losses, weights=[1.0, 0.2])
+    >>> round(float(loss(keras.ops.zeros((2, 16, 16, 3)), keras.ops.ones((2, 16, 16, 3)))), 2)
+    1.2
+    """
+
+    def __init__(self, losses: list[keras.losses.Loss], weights: list[float], name: str = "weighted_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if len(losses) != len(weights):
+            raise ValueError(f"`losses` and `weights` must have one length. Received: {len(losses)} and {len(weights)}")
+        self.losses, self.weights = losses, weights
+
+    def call(self, y_true, y_pred):
+        total = 0.0
+        for loss, weight in zip(self.losses, self.weights):
+            values = loss.call(y_true, y_pred)  # (batch, height, width) or (batch,)
+            total += weight * ops.mean(values, axis=tuple(range(1, len(values.shape))))
+        return total  # (batch,)
+
+    def get_config(self):
+        losses = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
+        return {**super().get_config(), "losses": losses, "weights": self.weights}
+
+    @classmethod
+    def from_config(cls, config):
+        losses = [keras.saving.deserialize_keras_object(loss) for loss in config["losses"]]
+        return cls(**{**config, "losses": losses})
+
+
 LOSSES = {
     "mse": keras.losses.MeanSquaredError,
     "l1": keras.losses.MeanAbsoluteError,
@@ -139,9 +154,17 @@ LOSSES = {
 
 
 def from_string(text: str) -> keras.losses.Loss:
-    """A loss by name (`"mse"`, `"l1"`, `"charbonnier"`, `"ssim"`, `"ms_ssim"`) or a mix: `"charbonnier+0.2*ssim"`.
+    """Create a loss from a name, or a weighted sum of losses from a text such as `"charbonnier+0.2*ssim"`.
 
-    `perceptual:PRESET` is a `PerceptualLoss`, `perceptual:PRESET:1,3,5` that of these blocks.
+    Args:
+        text: sum of `"mse"`, `"l1"`, `"charbonnier"`, `"ssim"`, `"ms_ssim"` and `"perceptual:PRESET"`, each with an
+            optional factor. `perceptual:PRESET:1,3,5` selects blocks of the backbone.
+
+    Returns:
+        The loss, a `WeightedLoss` for more than one term.
+
+    Raises:
+        ValueError: if the text has another form.
 
     Example:
     >>> keras_recon.losses.from_string("charbonnier+0.2*ssim").weights
@@ -162,7 +185,7 @@ def from_string(text: str) -> keras.losses.Loss:
 
 
 def get(identifier):
-    """A loss from its text, see `from_string`, or by Keras's name; losses and None are given back.
+    """Create a loss from its text, see `from_string`, or from its name in Keras; return other objects unchanged.
 
     Example:
     >>> keras_recon.losses.get("charbonnier").epsilon

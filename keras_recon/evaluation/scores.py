@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import scipy.stats
@@ -12,7 +11,7 @@ from keras import ops
 from keras_recon import metrics
 from keras_recon.degradations import Degradation
 from keras_recon.evaluation.rate import CODECS, RatePoint, at_bytes, coarsest, rate_curve, transmit
-from keras_recon.features.perceptual import SUFFIXES, parse, perceptual_distance
+from keras_recon.features.perceptual import is_lpips, parse, perceptual_distance
 from keras_recon.metrics import FrechetDistance
 from keras_recon.models import LinearReconstructor, Reconstructor
 from keras_recon.ops import paste_visible
@@ -168,7 +167,7 @@ def perceptual_scores(reconstruct: Callable, batches: Iterable, preset: str) -> 
         `perceptual` (images,), and for a backbone `frechet` (), the `FrechetDistance` of all images by its last block.
     """
     preset, depths = parse(preset)
-    frechet = None if Path(preset).suffix in SUFFIXES else FrechetDistance(preset)
+    frechet = None if is_lpips(preset) else FrechetDistance(preset)
     distances = []
     for degraded, clean in batches:
         outputs = reconstruct(ops.convert_to_tensor(np.asarray(degraded)))

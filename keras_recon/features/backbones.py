@@ -1,4 +1,4 @@
-"""Image backbones of keras-hub: loading them, giving them another image shape, and reaching their blocks."""
+"""Image backbones of keras-hub: loading, changing the image shape, and reading the outputs of their blocks."""
 
 import json
 import math
@@ -11,71 +11,76 @@ from PIL import Image
 
 
 def load_backbone(preset: str, load_weights: bool = True, dtype=None) -> keras.Model:
-    """The image backbone of a preset; of a model of images and texts (CLIP, SigLIP) its vision encoder.
+    """Load the image backbone of a preset; of a model of images and texts (CLIP, SigLIP) its vision encoder.
 
     Args:
-        preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
+        preset: a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
         load_weights: False for the architecture with random weights.
-        dtype: dtype policy; the global one if None.
+        dtype: dtype policy; the global one by default.
+
+    Raises:
+        RuntimeError: if the preset cannot be found or downloaded.
     """
-    import keras_hub  # takes seconds to import
+    import keras_hub  # importing it takes seconds
 
     try:
         backbone = keras_hub.models.Backbone.from_preset(preset, load_weights=load_weights, dtype=dtype)
-    except Exception as error:  # the hubs' clients raise many types
+    except Exception as error:  # the clients of the hubs raise many types
         raise RuntimeError(
             "`preset` must be a keras-hub preset or hf:// model that is cached or can be downloaded, or a local folder "
-            "in Keras or Hugging Face layout; without a network, download it elsewhere and name its folder. "
+            "in Keras or Hugging Face layout; without a network, download it elsewhere and pass its folder. "
             f"Received: preset={preset!r} ({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from error
     return getattr(backbone, "vision_encoder", backbone)
 
 
 def deserialize_backbone(config: dict) -> keras.Model:
-    """The backbone that `keras.saving.serialize_keras_object` made the configuration of."""
-    import keras_hub  # noqa: F401  registers its class
+    """Create a backbone from a config of `keras.saving.serialize_keras_object`."""
+    import keras_hub  # noqa: F401  registers the class
 
     return keras.saving.deserialize_keras_object(config)
 
 
 def load_mean_std(preset: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation, per channel, that a preset's inputs are normalised with, for pixels in [0, 1].
+    """Load mean and standard deviation per channel with which a preset's inputs are normalised, for pixels in [0, 1].
 
-    From the image converter of a Keras preset or the `preprocessor_config.json` of a Hugging Face one. A preset with
-    neither gets 0.5 and 0.5, those of google/vit-base-patch16-224, and a warning.
+    They come from the image converter of a Keras preset or the `preprocessor_config.json` of a Hugging Face one. A
+    preset without either gets 0.5 and 0.5, as google/vit-base-patch16-224 has, and a warning.
     """
     import keras_hub
 
     try:
         converter = keras_hub.layers.ImageConverter.from_preset(preset)
-    except Exception:  # keras-hub raises different types for a preset that has none
+    except Exception:  # keras-hub raises different types for a preset without a converter
         converter = None
     if converter is not None and converter.scale is not None:  # (255 * pixels) * scale + offset
         std = 1.0 / (255.0 * np.broadcast_to(converter.scale, 3))
         return tuple((-np.asarray(converter.offset or 0.0) * std).tolist()), tuple(std.tolist())
+    path = Path(preset, "preprocessor_config.json")
     if preset.startswith("hf://"):
         import huggingface_hub
 
         try:
-            path = Path(huggingface_hub.hf_hub_download(preset.removeprefix("hf://"), "preprocessor_config.json"))
-        except huggingface_hub.errors.LocalEntryNotFoundError:  # offline: there may be one
+            path = Path(huggingface_hub.hf_hub_download(preset.removeprefix("hf://"), path.name))
+        except huggingface_hub.errors.LocalEntryNotFoundError:  # offline: the file may exist
             raise
         except huggingface_hub.errors.EntryNotFoundError:
-            path = None
-    else:
-        path = Path(preset, "preprocessor_config.json")
-    if path and path.exists():
+            pass
+    if path.exists():
         config = json.loads(path.read_text())
         return tuple(config["image_mean"]), tuple(config["image_std"])
-    warnings.warn(f"The preset {preset!r} says no mean and std of its inputs: taking 0.5 and 0.5", stacklevel=2)
+    warnings.warn(f"The preset {preset!r} has no mean and std of its inputs: using 0.5 and 0.5", stacklevel=2)
     return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 def adapt_channels(values: np.ndarray, channels: int, axis: int = 0, keep_sum: bool = False) -> np.ndarray:
-    """RGB values along `axis` made to fit another number of channels.
+    """Fit RGB values along an axis to another number of channels, as timm does for patch embeddings.
 
-    One channel takes the mean of the three; more than three repeat R, G, B, R, ... With `keep_sum` they are scaled so
-    that a gray image causes what it caused as RGB: the rule of timm for patch embeddings.
+    Args:
+        values: array with three values along `axis`.
+        channels: one channel gets the mean of the three; more than three repeat R, G, B, R, ...
+        axis: axis of the channels.
+        keep_sum: whether to scale values so that a grayscale image has the same effect as in RGB.
     """
     if channels == values.shape[axis]:
         return values
@@ -87,43 +92,47 @@ def adapt_channels(values: np.ndarray, channels: int, axis: int = 0, keep_sum: b
 
 
 def resize_positions(table: np.ndarray, grid: tuple[int, int], new_grid: tuple[int, int]) -> np.ndarray:
-    """Position embeddings (..., prefix + rows * columns, hidden_dim) resized to another grid, bicubic, antialiased.
+    """Resize position embeddings to another grid, bicubic and antialiased.
 
-    Those of the class token and the like, in front, stay. The same as `torch.nn.functional.interpolate` with
-    `mode="bicubic", antialias=True`, which timm uses.
+    The result equals that of `torch.nn.functional.interpolate` with `mode="bicubic", antialias=True`, as in timm.
+
+    Args:
+        table: (..., prefix + rows * columns, hidden_dim). The prefix, of a class token and the like, is kept.
+        grid: rows and columns.
+        new_grid: rows and columns of the result.
     """
     tokens, hidden_dim = table.shape[-2:]
     prefix = tokens - math.prod(grid)
-    if not 0 <= prefix <= 2:  # DINOv2 keeps a table of another size than its images'
+    if not 0 <= prefix <= 2:  # the table of DINOv2 has another size than its images
         grid = (math.isqrt(tokens),) * 2
         prefix = tokens - math.prod(grid)
     flat = table.reshape(tokens, hidden_dim).astype("float32")
     planes = flat[prefix:].T.reshape(hidden_dim, *grid)
-    size = new_grid[::-1]  # Pillow's order
+    size = new_grid[::-1]  # Pillow takes (width, height)
     resized = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC)) for plane in planes]
     resized = np.stack(resized).reshape(hidden_dim, -1).T
     return np.concatenate([flat[:prefix], resized]).reshape(*table.shape[:-2], -1, hidden_dim)
 
 
 def reshape_backbone(backbone: keras.Model, image_shape: tuple[int, int, int]) -> keras.Model:
-    """A backbone with the same weights for images of another (height, width, channels).
+    """Create a backbone with the same weights for images of another (height, width, channels).
 
-    Position embeddings are resized (`resize_positions`), the patch embedding's kernel is fitted to the number of
-    channels (`adapt_channels`).
+    Position embeddings are resized (`resize_positions`), and the kernel of the patch embedding is fitted to the number
+    of channels (`adapt_channels`).
     """
     image_shape = tuple(image_shape)
     if image_shape == tuple(backbone.image_shape):
         return backbone
     config = {**backbone.get_config(), "image_shape": image_shape}
-    if "position_embedding_shape" in config:  # DINOv2 would resize again when the model is loaded
+    if "position_embedding_shape" in config:  # otherwise DINOv2 resizes again when the model is loaded
         config["position_embedding_shape"] = image_shape[:2]
     reshaped = type(backbone).from_config(config)
     side = patch_side(backbone)
     grids = [(shape[0] // side, shape[1] // side) for shape in (backbone.image_shape, image_shape)]
     for old, new in zip(backbone.weights, reshaped.weights):
-        value = keras.ops.convert_to_numpy(old)
         if "int" in old.dtype:  # indices of positions
             continue
+        value = keras.ops.convert_to_numpy(old)
         if old.shape != new.shape and len(old.shape) == 4:
             value = adapt_channels(value, image_shape[-1], axis=2, keep_sum=True)
         elif old.shape != new.shape:
@@ -133,7 +142,7 @@ def reshape_backbone(backbone: keras.Model, image_shape: tuple[int, int, int]) -
 
 
 def patch_side(backbone: keras.Model) -> int:
-    """Side in pixels of a backbone's square patches."""
+    """Return the side in pixels of a backbone's patches, which must be square."""
     size = backbone.patch_size
     rows, columns = size if isinstance(size, (tuple, list)) else (size, size)
     if rows != columns:
@@ -142,11 +151,14 @@ def patch_side(backbone: keras.Model) -> int:
 
 
 def backbone_parts(backbone: keras.Model) -> tuple[list, list]:
-    """The layers that make tokens of images, to be called in turn, and the transformer blocks.
+    """Return the stem, layers that map images to tokens in turn, and the transformer blocks of a backbone.
 
-    For ViT, DeiT, DINOv2, DINOv3 and the vision encoders of CLIP and SigLIP.
+    Supported are ViT, DeiT, DINOv2, DINOv3 and the vision encoders of CLIP and SigLIP.
+
+    Raises:
+        ValueError: if the backbone is of another kind.
     """
-    if hasattr(backbone, "encoder_layers"):  # SigLIP; CLIP, which also has a norm before its blocks
+    if hasattr(backbone, "encoder_layers"):  # SigLIP, and CLIP, which has a norm before its blocks
         norm = getattr(backbone, "pre_layer_norm", None)
         return [backbone.embedding, *([norm] if norm else [])], backbone.encoder_layers
     if hasattr(backbone, "embeddings") and hasattr(backbone, "encoder"):
@@ -157,12 +169,12 @@ def backbone_parts(backbone: keras.Model) -> tuple[list, list]:
             "`backbone` must be a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, DINOv3, or a "
             f"vision encoder of CLIP or SigLIP). Received: backbone of type {type(backbone).__name__}"
         )
-    # DeiT drops out inside its embedding already.
+    # The embedding of DeiT already contains its dropout.
     return [embedding, *([encoder.dropout] if hasattr(encoder, "dropout") else [])], encoder.encoder_layers
 
 
 def check_statistics(mean, std, channels: int):
-    """Refuse a mean and a standard deviation that do not have a value for each channel."""
+    """Raise a ValueError unless mean and standard deviation have one value for each channel."""
     if len(mean) != channels or len(std) != channels or min(std) <= 0:
         raise ValueError(
             f"`mean` and `std` must have one value for each of {channels} channels, `std` above 0. "
@@ -171,7 +183,7 @@ def check_statistics(mean, std, channels: int):
 
 
 def constant_positions(backbone: keras.Model):
-    """Make the indices of positions that a layer keeps as a tensor an array: of a tensor, ONNX would make an input."""
+    """Convert the position indices that a layer keeps as a tensor to an array, so that ONNX has no input for them."""
     for layer in backbone_parts(backbone)[0]:
         indices = getattr(layer, "position_ids", None)
         if indices is not None and not isinstance(indices, (keras.Variable, np.ndarray)):
@@ -179,34 +191,37 @@ def constant_positions(backbone: keras.Model):
 
 
 def read_depths(backbone: keras.Model, depths: tuple[int, ...], inputs) -> list:
-    """Patch tokens (batch, rows, columns, hidden_dim) at each of `depths` of a backbone; 0 is what its stem makes.
+    """Compute patch tokens at several depths of a backbone.
 
     Args:
-        inputs: images (batch, *backbone.image_shape), normalised as the backbone wants them.
+        backbone: a keras-hub image backbone.
+        depths: 0 for the output of the stem, i for the output of block i. Later blocks are not run.
+        inputs: images (batch, *backbone.image_shape), normalised for the backbone.
+
+    Returns:
+        Tokens (batch, rows, columns, hidden_dim) for each depth.
     """
     stem, blocks = backbone_parts(backbone)
-    height, width, _ = backbone.image_shape
-    rows, columns = height // patch_side(backbone), width // patch_side(backbone)
+    rows, columns = (side // patch_side(backbone) for side in backbone.image_shape[:2])
     tokens, read = inputs, {}
     for layer in stem:
-        tokens = layer(tokens)  # (batch, class token and the like + rows * columns, hidden_dim)
+        tokens = layer(tokens)  # (batch, prefix + rows * columns, hidden_dim)
     for depth in range(max(depths) + 1):
         if depth:
             tokens = blocks[depth - 1](tokens)
-            tokens = tokens[0] if isinstance(tokens, tuple) else tokens  # DeiT's give attention scores too
-        read[depth] = tokens
-    return [
-        keras.ops.reshape(read[depth][:, -rows * columns :], (-1, rows, columns, tokens.shape[-1])) for depth in depths
-    ]
+            tokens = tokens[0] if isinstance(tokens, tuple) else tokens  # blocks of DeiT also return attention scores
+        read[depth] = keras.ops.reshape(tokens[:, -rows * columns :], (-1, rows, columns, tokens.shape[-1]))
+    return [read[depth] for depth in depths]
 
 
 @keras.saving.register_keras_serializable("keras_recon")
 class BackboneFeatures(keras.layers.Layer):
-    """`read_depths` as a layer.
+    """Patch tokens at several depths of a backbone: `read_depths` as a layer.
 
     Args:
         backbone: a keras-hub image backbone.
-        depths: that are read.
+        depths: 0 for the output of the stem, i for the output of block i.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> from keras_hub.models import ViTBackbone
@@ -222,7 +237,7 @@ class BackboneFeatures(keras.layers.Layer):
         self.depths = tuple(depths)
 
     def build(self, input_shape):
-        """Nothing to do: backbones are built."""
+        """Do nothing: backbones are built."""
 
     def call(self, inputs):
         return read_depths(self.backbone, self.depths, inputs)

@@ -1,4 +1,4 @@
-"""Features of photos of any size, by tiles, which a folder on the disk keeps."""
+"""Features of images from a frozen backbone, and of photos of any size from tiles, with a cache on disk."""
 
 import hashlib
 import math
@@ -28,20 +28,23 @@ from keras_recon.utils.files import replacing
 
 @keras.saving.register_keras_serializable("keras_recon")
 class FeatureExtractor(BackboneFeatures):
-    """What a pretrained backbone sees in each patch of images: the outputs of some of its blocks, as one vector.
+    """Features of each patch of images: outputs of some blocks of a pretrained backbone, concatenated.
 
         images -> (x - mean) / std -> stem -> block 1 -> block 2 -> ...
                                                  |          |
                                             unit length, concatenated -> features
 
-    The vector of each depth has the length 1, so that none outweighs the others. The layer is not trained.
+    The vector of each depth has unit length, so that all depths have equal weight. The layer is frozen.
 
     Args:
         backbone: a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, DINOv3, vision encoder of CLIP
-            or SigLIP) for the images' shape; see `from_preset`.
-        depths: that are read: 0 is what enters the first block, i the output of block i. Blocks behind the last are not
-            run.
-        mean, std: per channel, of the inputs that the backbone was trained on, for pixels in [0, 1].
+            or SigLIP) for images of this shape; see `from_preset`.
+        depths: 0 for the input of the first block, i for the output of block i. Later blocks are not run.
+        mean: mean of the inputs that the backbone was trained on, per channel, for pixels in [0, 1].
+        std: their standard deviation, per channel.
+        **kwargs: see `keras.layers.Layer`.
+
+    Input: images (batch, *image_shape) in [0, 1]. Output: features (batch, *feature_shape).
 
     Example:
     >>> from keras_hub.models import ViTBackbone
@@ -74,14 +77,19 @@ class FeatureExtractor(BackboneFeatures):
         channels: int = 3,
         **kwargs,
     ) -> "FeatureExtractor":
-        """The features of a preset's backbone, for square images unless `side` says otherwise.
+        """Create an extractor from the backbone of a preset.
 
         Args:
-            preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
-            side: of the images in pixels, or their height and width; the next lower multiple of a patch is taken, and
-                position embeddings are resized to it. The preset's own height if None.
-            depths: None for a sixth, a third and a half of the blocks: what is early knows where, and how it looks.
-            channels: of the images, see `keras_recon.features.backbones.adapt_channels`.
+            preset: a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout.
+            side: side of square images in pixels, or (height, width), rounded down to a multiple of the patch size.
+                Position embeddings are resized. By default, the height of the preset's images.
+            depths: by default, a sixth, a third and a half of the number of blocks: early blocks keep position and
+                appearance.
+            channels: number of channels of the images, see `keras_recon.features.backbones.adapt_channels`.
+            **kwargs: see `keras.layers.Layer`.
+
+        Raises:
+            ValueError: if the side is smaller than a patch.
         """
         backbone = load_backbone(preset, dtype=kwargs.get("dtype"))
         patch, count = patch_side(backbone), len(backbone_parts(backbone)[1])
@@ -95,7 +103,7 @@ class FeatureExtractor(BackboneFeatures):
 
     @property
     def feature_shape(self) -> tuple[int, int, int]:
-        """Rows and columns of patches, and features of each."""
+        """Rows and columns of patches, and number of features of each."""
         rows, columns = (size // patch_side(self.backbone) for size in self.image_shape[:2])
         return rows, columns, len(self.depths) * self.backbone.output_shape[-1]
 
@@ -114,14 +122,18 @@ class FeatureExtractor(BackboneFeatures):
         return {**super().get_config(), "mean": self.mean, "std": self.std}
 
 
-OVERLAP = 8  # neighbouring tiles share this part of their side
+OVERLAP = 8  # neighbouring tiles share 1/8 of their side
 
 
 def tile_axes(shape: tuple[int, ...], tile: int) -> tuple[Axis, Axis]:
-    """Tiles down and across a photo (height, width, ...) whose short side is resized to that of a square tile.
+    """Return the axes of square tiles down and across a photo whose shorter side is resized to that of a tile.
 
-    The aspect ratio is kept, and a square photo is one tile. Tiles share an eighth of their side; the last one may
-    reach beyond the photo, where it is mirrored.
+    The aspect ratio is kept, and a square photo is one tile. Neighbouring tiles share an eighth of their side. The last
+    one may extend beyond the photo, which is mirrored there.
+
+    Args:
+        shape: (height, width, ...) of the photo.
+        tile: side of the tiles in pixels.
     """
     height, width = shape[:2]
     scale = tile / min(height, width)
@@ -129,11 +141,16 @@ def tile_axes(shape: tuple[int, ...], tile: int) -> tuple[Axis, Axis]:
 
 
 def photo_tiles(photo: np.ndarray, tile: int) -> np.ndarray:
-    """The square tiles of a photo, float (tiles, tile, tile, channels), row by row, see `tile_axes`.
+    """Cut a photo into square tiles.
+
+    The photo is resized so that its shorter side has the length of a tile; see `tile_axes`.
 
     Args:
         photo: (height, width, channels), uint8, uint16 or float in [0, 1].
-        tile: side in pixels of a tile, and of the short side of the resized photo.
+        tile: side of the tiles in pixels.
+
+    Returns:
+        Tiles row by row, float32 (tiles, tile, tile, channels).
 
     Example:
     >>> keras_recon.features.photo_tiles(np.zeros((50, 90, 3), "uint8"), tile=32).shape
@@ -146,14 +163,17 @@ def photo_tiles(photo: np.ndarray, tile: int) -> np.ndarray:
 def photo_features(
     extractor: FeatureExtractor, photos: Sequence[np.ndarray], cache: str | Path | None = None, batch_size: int = 8
 ) -> np.ndarray:
-    """Features of the tiles of all photos, float16 (tiles, rows, columns, features).
+    """Compute features of the tiles of all photos, see `photo_tiles`.
 
     Args:
-        extractor: for square images.
-        photos: (height, width, channels), uint8, uint16 or float in [0, 1].
-        cache: a folder: what was computed there by the same extractor of the same pixels is not computed again, and is
-            read from the disk as it is used.
-        batch_size: tiles that the backbone gets at once.
+        extractor: a feature extractor for square images.
+        photos: photos (height, width, channels), uint8, uint16 or float in [0, 1].
+        cache: a folder for features. Features of the same extractor and pixels are computed once and then mapped from
+            the file into memory.
+        batch_size: number of tiles per batch.
+
+    Returns:
+        Features float16 (tiles, rows, columns, features).
 
     Example:
     >>> from keras_hub.models import ViTBackbone
@@ -175,13 +195,13 @@ def photo_features(
 def _batches(extractor: FeatureExtractor, photos: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
     model = keras.Sequential([keras.Input(extractor.image_shape), extractor])
     tiles = (tile for photo in photos for tile in photo_tiles(photo, extractor.image_shape[0]))
-    while batch := [*islice(tiles, batch_size)]:
-        padded = np.concatenate([batch, np.zeros((batch_size - len(batch), *extractor.image_shape))])  # of one shape
+    while batch := [*islice(tiles, batch_size)]:  # padded, so that one shape is compiled
+        padded = np.concatenate([batch, np.zeros((batch_size - len(batch), *extractor.image_shape))])
         yield model.predict_on_batch(padded.astype("float32"))[: len(batch)].astype("float16")
 
 
 def _digest(extractor: FeatureExtractor, photos: Iterable[np.ndarray]) -> str:
-    """What tells features apart: the backbone's weights, how it is read, and the pixels."""
+    """Return a hash of the backbone's weights, the settings of the extractor, and the pixels."""
     digest = hashlib.sha256(str((extractor.image_shape, extractor.depths, extractor.mean, extractor.std)).encode())
     for array in (*extractor.get_weights(), *photos):
         digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
