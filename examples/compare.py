@@ -1,8 +1,8 @@
-"""Train models under one protocol, or take finished runs, and compare them on the same images.
+"""Compare models on the same images: finished runs, presets, and models that are trained under one protocol.
 
-A SPEC is the folder of a finished run (saved_models/kodak), a trained model of the package (preset:vit), or the name of
-a training script and its flags in one string ("autoencoder --normalization group" for train_autoencoder.py); "label="
-in front of it names its row. A comparison that was killed goes on where it stopped when it is started again.
+A SPEC is the folder of a finished run (saved_models/kodak), a preset of the package (preset:vit), or the name of a
+training script with its flags in one string ("autoencoder --normalization group" for train_autoencoder.py). A prefix
+"label=" names the row. An interrupted comparison continues when the same command is started again.
 """
 
 import argparse
@@ -28,7 +28,7 @@ OTHER_ROWS = ("original", "pca", "mean", "input", "jpeg", "webp", "avif")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What the command line asks for: its arguments, the rows, and the settings of every run."""
+    """The command line: its arguments, the rows, and the settings of all runs."""
 
     args: argparse.Namespace
     specs: list[Spec]
@@ -39,16 +39,16 @@ class Plan:
         return RunConfig(image_size=self.shared["image_size"], channels=self.shared["channels"]).image_shape
 
     def check(self, folders: dict[str, Path]):
-        """Refuse finished runs, by label, that do not fit the settings or each other."""
+        """Raise a ValueError if finished runs, by label, do not fit the settings or each other."""
         data = None if self.args.eval else data_of(self.shared)
         check_comparable(folders, self.image_shape, self.shared["degradation"], data)
 
     def presets(self) -> dict:
-        """The models of the presets among the rows, by label, for the shape of the images."""
+        """Load the models of presets, by label, for the shape of the images."""
         with quiet_start():
-            from keras_recon.models import Reconstructor
+            from keras_recon import load_model
 
-        models = {spec.label: Reconstructor.from_preset(spec.preset) for spec in self.specs if spec.preset}
+        models = {spec.label: load_model(spec.preset) for spec in self.specs if spec.preset}
         for label, model in models.items():
             if model.upscale > 1:
                 raise ValueError(f"a model must not enlarge, to be compared. Received: the preset {label}")
@@ -57,7 +57,7 @@ class Plan:
         return models
 
     def check_perceptual(self):
-        """Try the network of --perceptual, which is needed last."""
+        """Load the network of --perceptual early, because it is needed last."""
         if self.args.perceptual:
             from keras_recon.evaluation.scores import perceptual_scores
 
@@ -65,7 +65,7 @@ class Plan:
             perceptual_scores(lambda images: images, [(gray, gray)], self.args.perceptual)
 
     def trainings(self, steps_per_epoch: dict[str, int]) -> list[Job]:
-        """A run per seed and spec, by the label's steps per epoch; the first seed of every spec comes first."""
+        """Return a run per seed and training script, in the order of the seeds."""
         return [
             Job.of(
                 spec,
@@ -78,14 +78,14 @@ class Plan:
         ]
 
     def calibrations(self) -> list[Job]:
-        """A short run per spec, for the time that its start and its steps take."""
+        """Return a short run per training script, which measures the seconds of its start and of a step."""
         shared = {**self.shared, **CALIBRATION, "seed": self.args.seeds[0]}
         scripts = [spec for spec in self.specs if spec.script]
         return [Job.of(spec, f"{self.args.name}/{spec.label}-calibration", shared) for spec in scripts]
 
 
 def parse(argv: list[str] | None) -> tuple[Plan, list[Job]]:
-    """The plan and the runs to begin with: calibrations for a budget of minutes, else the trainings."""
+    """Return the plan and the first runs: calibrations for a budget of minutes, otherwise the trainings."""
     parser = Parser(__doc__)
     add = parser.add_argument
     add(
@@ -145,7 +145,7 @@ def _plan(args):
 def main(argv: list[str] | None = None):
     plan, jobs = parse(argv)
     args, shared = plan.args, plan.shared
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the training under way then ends too, as on Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the current training too, like Ctrl-C
     runs = {spec.label: [spec.folder] if spec.folder else [] for spec in plan.specs if not spec.preset}
     try:
         presets = plan.presets()
@@ -164,8 +164,8 @@ def main(argv: list[str] | None = None):
 
 
 def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
-    """Evaluate finished runs and presets, write what came out and print it."""
-    with quiet_start():  # from here on imports take seconds
+    """Evaluate finished runs and presets, then write and print the results."""
+    with quiet_start():  # slow imports
         from keras_recon import data, degradations
         from keras_recon.evaluation import comparison, report
 
@@ -219,7 +219,7 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
 
 
 def _fitting_batches(plan, training, runs):
-    """What PCA is fitted to: no run's own linear path saw more crops."""
+    """Return the crops for PCA: at least as many as the linear path of any run was fitted to."""
     from keras_recon.training.options import TrainingOptions
     from keras_recon.training.train import fitting_batches
 

@@ -1,4 +1,4 @@
-"""The claims about the three systems, each with a verdict from measured numbers only."""
+"""Comparison of models on the same images, and verdicts on claims from measured numbers only."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -7,10 +7,10 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_recon import metrics
 from keras_recon.degradations import Degradation, degrade
 from keras_recon.evaluation.rate import CODECS, bd_rate
 from keras_recon.evaluation.scores import (
@@ -23,6 +23,7 @@ from keras_recon.evaluation.scores import (
     means,
     over_seeds,
     paired_interval,
+    patch_size_of,
     perceptual_scores,
 )
 from keras_recon.models import Reconstructor
@@ -30,7 +31,7 @@ from keras_recon.saving import load_model
 from keras_recon.utils.run import Run, data_of
 
 AUTOENCODER, PRETRAINED, SCRATCH = "ConvAutoencoder", "PretrainedViTReconstructor", "ViTReconstructor"
-RANDOM = "random weights"  # of the architecture of a pretrained ViT
+RANDOM = "random weights"  # a pretrained ViT's architecture without its weights
 
 
 class Curve(NamedTuple):
@@ -42,7 +43,7 @@ class Curve(NamedTuple):
 
     @classmethod
     def of(cls, run: Run) -> "Curve":
-        """From the log of a finished run."""
+        """Read the log of a finished run."""
         epochs = run.epochs()
         steps = (np.arange(len(epochs)) + 1) * run.config["steps_per_epoch"]
         seconds = np.cumsum([epoch["seconds"] for epoch in epochs])
@@ -50,17 +51,17 @@ class Curve(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A row of a comparison: label, name of the model's class or `RANDOM`, PSNR (images,) and a curve per seed."""
+    """A trained system: label, class name of its model or `RANDOM`, PSNR (images,), a curve per seed, and distance."""
 
     label: str
     system: str
     psnr: np.ndarray
     curves: list[Curve]
-    perceptual: np.ndarray | None = None  # a distance
+    perceptual: np.ndarray | None = None  # (images,)
 
 
 class Verdict(NamedTuple):
-    """What the numbers say about a claim: `"supported"`, `"refuted"` or `"not decided"`, and the numbers."""
+    """A claim, what the numbers say about it (`"supported"`, `"refuted"` or `"not decided"`), and the numbers."""
 
     claim: str
     verdict: str
@@ -68,71 +69,67 @@ class Verdict(NamedTuple):
 
 
 def verdicts(entries: list[Entry], pca_psnr: np.ndarray, interval: Callable) -> list[Verdict]:
-    """Judge the claims by the best row, by mean PSNR, of each system; those whose systems are not all there get none.
+    """Judge claims by the row of each system with the best mean PSNR, if all systems of the claim have a row.
 
     One system is faster than another if its slowest seed reaches a level before the other's fastest. The level is the
-    lowest of the best validation PSNRs of the runs under comparison, so that all of them reach it.
+    lowest of the best validation PSNRs of the compared runs, so that all of them reach it.
 
     Args:
-        entries: the trained models.
-        pca_psnr: (images,) of the baseline.
-        interval: `interval(scores, reference)`, the (low, high) of the mean difference, or None if there is none.
+        entries: the trained systems.
+        pca_psnr: PSNR of PCA, (images,).
+        interval: `interval(scores, reference)`, the (low, high) of the mean difference, or None.
     """
     best = {}
     for entry in sorted(entries, key=lambda entry: entry.psnr.mean()):
         best[entry.system] = entry
 
+    looks = partial(_best, looks=True)
     claims = [
         (
             "The autoencoder is an efficient baseline (above PCA, and sooner at a level than the ViT from scratch)",
-            (AUTOENCODER, SCRATCH),
             partial(_efficient, pca_psnr),
+            (AUTOENCODER, SCRATCH),
         ),
-        ("The pretrained ViT reconstructs best", (PRETRAINED, AUTOENCODER, SCRATCH), _best),
-        ("The pretrained ViT looks best (perceptual distance)", (PRETRAINED, AUTOENCODER, SCRATCH), _looks_best),
-        ("Pretrained weights reconstruct better than random ones", (PRETRAINED, RANDOM), _best),
-        ("Pretrained weights look better than random ones (perceptual distance)", (PRETRAINED, RANDOM), _looks_best),
-        ("The pretrained ViT converges faster than the ViT from scratch", (PRETRAINED, SCRATCH), _converges),
-        ("The ViT from scratch takes longer than both others", (SCRATCH, AUTOENCODER, PRETRAINED), _longer),
+        ("The pretrained ViT reconstructs best", _best, (PRETRAINED, AUTOENCODER, SCRATCH)),
+        ("The pretrained ViT looks best (perceptual distance)", looks, (PRETRAINED, AUTOENCODER, SCRATCH)),
+        ("Pretrained weights reconstruct better than random ones", _best, (PRETRAINED, RANDOM)),
+        ("Pretrained weights look better than random ones (perceptual distance)", looks, (PRETRAINED, RANDOM)),
+        ("The pretrained ViT converges faster than the ViT from scratch", _converges, (PRETRAINED, SCRATCH)),
+        ("The ViT from scratch takes longer than both others", _longer, (SCRATCH, AUTOENCODER, PRETRAINED)),
     ]
     return [
-        Verdict(claim, *decide(*(best[system] for system in systems), interval))
-        for claim, systems, decide in claims
+        Verdict(claim, *judge(interval, *(best[system] for system in systems)))
+        for claim, judge, systems in claims
         if best.keys() >= {*systems}
-        and (decide is not _looks_best or all(best[system].perceptual is not None for system in systems))
+        and (judge is not looks or all(best[system].perceptual is not None for system in systems))
     ]
 
 
-def _efficient(pca_psnr, auto, vit, interval):
-    above, text = _difference(auto.psnr, pca_psnr, interval)
+def _efficient(pca_psnr, interval, auto, vit):
+    above, text = _difference(interval, auto.psnr, pca_psnr)
     _, seconds, times = _reached([auto, vit])
-    return _all([above, _less(seconds[0], seconds[1])]), f"{auto.label} {text} over PCA; {times}"
+    return _all([above, _less(*seconds)]), f"{auto.label} {text} over PCA; {times}"
 
 
-def _best(pretrained, *others_and_interval):
-    *others, interval = others_and_interval
-    parts = [_difference(pretrained.psnr, other.psnr, interval) for other in others]
-    texts = [f"{text} over {other.label}" for (_, text), other in zip(parts, others)]
+def _best(interval, pretrained, *others, looks=False):
+    if looks:
+        parts = [_difference(interval, o.perceptual, pretrained.perceptual, "+.4f", "") for o in others]
+    else:
+        parts = [_difference(interval, pretrained.psnr, other.psnr) for other in others]
+    word = "nearer than" if looks else "over"
+    texts = [f"{text} {word} {other.label}" for (_, text), other in zip(parts, others)]
     return _all([above for above, _ in parts]), f"{pretrained.label} {', '.join(texts)}"
 
 
-def _looks_best(pretrained, *others_and_interval):
-    *others, interval = others_and_interval
-    parts = [_difference(other.perceptual, pretrained.perceptual, interval, "+.4f", "") for other in others]
-    texts = [f"{text} nearer than {other.label}" for (_, text), other in zip(parts, others)]
-    return _all([less for less, _ in parts]), f"{pretrained.label} {', '.join(texts)}"
-
-
-def _converges(pretrained, vit, _):
+def _converges(_, pretrained, vit):
     steps, seconds, times = _reached([pretrained, vit])
-    parts = [_less(*steps), _less(*seconds)]
-    verdict = {(True, True): "supported", (False, False): "refuted"}.get(tuple(parts), "not decided")
-    return verdict, times
+    parts = {_less(*steps), _less(*seconds)}
+    return {(True,): "supported", (False,): "refuted"}.get(tuple(parts), "not decided"), times
 
 
-def _longer(vit, auto, pretrained, _):
-    _, seconds, times = _reached([vit, auto, pretrained])
-    return _all([_less(other, seconds[0]) for other in seconds[1:]]), times
+def _longer(_, vit, *others):
+    _, (seconds, *of_others), times = _reached([vit, *others])
+    return _all([_less(other, seconds) for other in of_others]), times
 
 
 def _all(parts):
@@ -141,8 +138,8 @@ def _all(parts):
     return "supported" if all(parts) else "not decided"
 
 
-def _difference(scores, reference, interval, form="+.2f", unit=" dB"):
-    """Whether `scores` are above `reference` (None where the interval contains 0), and the figures."""
+def _difference(interval, scores, reference, form="+.2f", unit=" dB"):
+    """Return whether `scores` are above `reference`, None if the interval contains 0, and a text with the numbers."""
     limits = interval(scores, reference)
     text = f"{np.mean(scores - reference):{form}}{unit}"
     if limits is None:
@@ -152,7 +149,7 @@ def _difference(scores, reference, interval, form="+.2f", unit=" dB"):
 
 
 def _reached(entries):
-    """Steps and seconds, a list over seeds for each entry, at the first validation at the common level; a sentence."""
+    """Return steps and seconds over seeds at which each entry first reaches the common level, and a text with them."""
     level = min(curve.psnr.max() for entry in entries for curve in entry.curves)
     first = [[(curve, np.argmax(curve.psnr >= level)) for curve in entry.curves] for entry in entries]
     steps = [[int(curve.steps[at]) for curve, at in seeds] for seeds in first]
@@ -170,36 +167,34 @@ def _range(values):
 
 
 def _less(values, others):
-    """Whether all values are below all others; None where they overlap."""
+    """Return whether all values are below all others; None if they overlap."""
     if max(values) < min(others):
         return True
     return False if min(values) > max(others) else None
 
 
 BATCH = 64
-RATE_BATCHES = 4  # of the fitting ones, which steps and probabilities of latents are fitted to
+RATE_BATCHES = 4  # of the fitting batches, to which steps and probabilities of latents are fitted
 PICTURES = 6
 SCORES = ("psnr", "ssim", "ms_ssim", "border ratio")
 
 
 @dataclass
 class Comparison:
-    """What was measured.
+    """Results of `compare`.
 
     Attributes:
-        rows: of the table: the label of each system trained, `pca`, `mean`, and the codecs; for degraded images the
-            degraded `input` itself, not clipped, in the place of the codecs.
-        seeds: figures of each run, by label.
-        entries: the trained systems with their curves; none if they were trained on different data, as the curves are
-            then of different crops, and the claims are not about such runs.
-        pca_validation_psnr: in dB, on the crops that the curves are of.
-        verdicts: on the claims whose systems are among the entries.
-        remarks: sentences that the table needs.
-        rates: quality against bytes, by row: dictionaries with `bytes`, `psnr`, and the `step` of a model's latents, in
+        rows: columns of the table by row: the label of each system, `pca`, `mean`, and the codecs; for degraded images
+            the degraded `input` instead of the codecs.
+        seeds: scores of each run, by label.
+        entries: the trained systems with their curves; empty if they were trained on different data, because the
+            curves then belong to different crops.
+        pca_validation_psnr: PSNR in dB of PCA on the validation crops.
+        verdicts: verdicts on the claims about the entries.
+        remarks: sentences on the table.
+        rates: quality against bytes by row: dictionaries with `bytes`, `psnr`, and the `step` of a model's latents, in
             1/255, or the `quality` of a codec.
-        pictures: the same few images through every system, (images, height, width, channels), `original` first,
-            then `input` where it differs.
-        picture_psnr: (images,) in dB by system.
+        pictures: a few images through each system, (images, height, width, channels), after the `original`.
     """
 
     rows: dict[str, dict]
@@ -210,7 +205,6 @@ class Comparison:
     remarks: list[str]
     rates: dict[str, list[dict]]
     pictures: dict[str, np.ndarray]
-    picture_psnr: dict[str, np.ndarray]
 
 
 def compare(
@@ -220,101 +214,96 @@ def compare(
     fitting: Iterable,
     validation: Iterable,
     degradation: Degradation | None = None,
-    models: dict[str, Reconstructor] | None = None,
+    models: dict[str, keras.Model] | None = None,
     inputs: np.ndarray | None = None,
     perceptual: str | None = None,
 ) -> Comparison:
-    """Measure finished runs, other models, PCA, the mean patch, and codecs at as many bytes, on the same images.
+    """Measure finished runs, other models, PCA, the mean patch, and codecs at equal bytes, on the same images.
 
-    All systems see the degraded images, also PCA, which is then the best linear map to the clean ones. The codecs then
-    have no row: they undo nothing.
+    All systems get the degraded images. PCA is then the best linear map to the clean ones, and the codecs have no row,
+    because they do not undo a degradation.
 
     Args:
-        runs: a run per seed by the label of the row; of one image shape and number of latent values.
-        images: (images, height, width, channels) in [0, 1], clean.
-        groups: (images,), the photo that each is from, see `paired_interval`.
-        fitting: (degraded, clean) batches of other images: PCA is fitted to them, and what the latents of all models
-            cost to the first of them.
-        validation: the (degraded, clean) batches that the runs' curves are of.
-        degradation: of the runs; each image is degraded by its index, see `degrade`.
-        models: by label, of the same image shape and number of latent values; without a run, they have no curve, and
-            the claims are not about them.
-        inputs: of pairs, the degraded images; else `degradation` makes them.
-        perceptual: `PRESET` or `PRESET:1,3,5` of the network that judges how rows look; see `perceptual_scores`.
+        runs: a run per seed by the label of the row. All models must have the same image shape and, if they have a
+            bottleneck, the same number of latent values.
+        images: clean images, (images, height, width, channels) in [0, 1].
+        groups: photo of each image, (images,), see `paired_interval`.
+        fitting: (degraded, clean) batches of other images, to which PCA is fitted, and the coder of the latents to the
+            first of them.
+        validation: (degraded, clean) validation batches of the runs.
+        degradation: degradation of the runs; each image is degraded by its index, see `degrade`.
+        models: further models by label. They have no curves, and no claims are about them.
+        inputs: degraded images of pairs; by default, `degradation` is applied.
+        perceptual: `PRESET` or `PRESET:1,3,5` of the network for perceptual distances, see `perceptual_scores`.
+
+    Raises:
+        ValueError: if the models have different numbers of latent values.
     """
     degraded = degradation if inputs is None else "what is wrong in the pairs"
     inputs = degrade(images, degradation) if inputs is None else inputs
     batches = [(inputs[i : i + BATCH], images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
     known = [degraded for degraded, _ in islice(iter(fitting), RATE_BATCHES)]
-    of_runs = {label: [load_model(run.model) for run in seeds] for label, seeds in runs.items()}
-    of_label = {**of_runs, **{label: [model] for label, model in (models or {}).items()}}
-    _check_latents(of_label)
+    of_label = {label: [load_model(run.model) for run in seeds] for label, seeds in runs.items()}
+    of_label |= {label: [model] for label, model in (models or {}).items()}
+    bottlenecks = {label: of[0] for label, of in of_label.items() if isinstance(of[0], Reconstructor)}
+    counts = {label: math.prod(model.latent_shape) for label, model in bottlenecks.items()}
+    if len({*counts.values()}) > 1:
+        received = ", ".join(f"{label} {count}" for label, count in counts.items())
+        raise ValueError(f"all models must have one number of latent values. Received: {received}")
     measured = {label: System(seeds, batches, known) for label, seeds in of_label.items()}
-    trained = {label: measured[label] for label in runs}
-    # Of PCAs with as many latent values, the one with the largest patches is the best.
-    pca = fit_pca(max((system.model for system in measured.values()), key=lambda model: model.patch_size), fitting)
+    # Of PCAs with equal numbers of latent values, the one with the largest patches is the best.
+    candidates = [*bottlenecks.values()] or [system.model for system in measured.values()]
+    pca = fit_pca(max(candidates, key=patch_size_of), fitting)
     systems = {**measured, "pca": System([pca], batches, known)}
-    references = _references(systems, images, batches, degraded)
     curves = {label: [Curve.of(run) for run in seeds] for label, seeds in runs.items()}
-    entries, remarks = _entries(trained, runs, curves)
+    entries, remarks = _entries(measured, runs, curves)
     reference, interval = systems["pca"].scores["psnr"], partial(paired_interval, groups=groups)
     rows = {label: system.row() for label, system in systems.items()}
     for label, system in measured.items():
-        rows[label] |= _over(system.scores["psnr"], reference, interval)
+        limits = interval(system.scores["psnr"], reference) or ()
+        rows[label] |= {"over pca": float(np.mean(system.scores["psnr"] - reference))}
+        rows[label] |= zip(("95% from", "95% to"), limits)
         rows[label] |= _training(runs[label][0], curves[label]) if label in runs else {}
     for label in {*systems} - {*runs}:
-        model = systems[label].model
-        rows[label] |= {"latent values": math.prod(model.latent_shape), "compression ratio": model.compression_ratio}
+        if isinstance(model := systems[label].model, Reconstructor):
+            size = math.prod(model.latent_shape)
+            rows[label] |= {"latent values": size, "compression ratio": model.compression_ratio}
     rows["mean"] = evaluate(mean_patch(pca), batches, pca.patch_size)
-    reconstruct = {
-        **{r.name: r.reconstruct for r in references if r.reconstruct},
-        **{label: systems[label].model for label in ("pca", *measured)},
-    }
-    # At random: evenly spread over a grid, they could all be the corners of photos.
-    chosen = np.sort(np.random.default_rng(0).choice(len(images), min(PICTURES, len(images)), replace=False))
+    references = _references(systems, images, batches, degraded)
     rows |= {r.name: r.row for r in references}
+    reconstruct = {r.name: [r.reconstruct] for r in references if r.reconstruct} | {"pca": [pca]} | of_label
     if perceptual:
-        functions = {**of_label, **{name: [function] for name, function in reconstruct.items() if name not in of_label}}
         looks = {
             name: over_seeds([perceptual_scores(function, batches, perceptual) for function in of_seeds])
-            for name, of_seeds in functions.items()
+            for name, of_seeds in reconstruct.items()
         }
         for name, scores in looks.items():
             rows[name] |= means(scores)
         entries = [entry._replace(perceptual=looks[entry.label]["perceptual"]) for entry in entries]
-    outputs = {name: ops.convert_to_numpy(function(inputs[chosen])) for name, function in reconstruct.items()}
-    rates = {
-        **{label: [point._asdict() for point in system.rate] for label, system in systems.items() if system.rate},
-        **{r.name: r.rate for r in references if r.rate},
-    }
+    # A random choice: an even one on a grid of crops could consist of corners of photos.
+    chosen = np.sort(np.random.default_rng(0).choice(len(images), min(PICTURES, len(images)), replace=False))
+    rates = {label: [point._asdict() for point in system.rate] for label, system in systems.items() if system.rate}
+    rates |= {r.name: r.rate for r in references if r.rate}
     for label in systems.keys() & rates.keys():
         rows[label]["bd rate"] = _bd_rates(label, rates)
     return Comparison(
         rows=rows,
         seeds={
-            label: [_seed(*of_seed) for of_seed in zip(runs[label], curves[label], system.of_seeds)]
-            for label, system in trained.items()
+            label: [_seed(*of_seed) for of_seed in zip(runs[label], curves[label], measured[label].of_seeds)]
+            for label in runs
         },
         entries=entries,
         pca_validation_psnr=evaluate(pca, validation)["psnr"],
         verdicts=verdicts(entries, reference, interval),
         remarks=remarks + [r.remark for r in references] + _bd_remarks(rows),
         rates=rates,
-        pictures={"original": images[chosen], **outputs},
-        picture_psnr={name: ops.convert_to_numpy(metrics.psnr(images[chosen], o)) for name, o in outputs.items()},
+        pictures={"original": images[chosen]}
+        | {name: ops.convert_to_numpy(functions[0](inputs[chosen])) for name, functions in reconstruct.items()},
     )
 
 
-def _check_latents(models):
-    """Refuse models, lists by label, that keep different numbers of values."""
-    counts = {label: math.prod(of_label[0].latent_shape) for label, of_label in models.items()}
-    if len(set(counts.values())) > 1:
-        received = ", ".join(f"{label} {count}" for label, count in counts.items())
-        raise ValueError(f"all models must have one number of latent values. Received: {received}")
-
-
 def _references(systems, images, batches, degradation):
-    """The degraded input, or codecs at the bytes of the best system that has any."""
+    """Evaluate the degraded input, or codecs at the bytes of the best system that has bytes."""
     if degradation:
         return [degraded_input(batches, degradation)]
     coded = {label: system for label, system in systems.items() if system.coded}
@@ -322,23 +311,20 @@ def _references(systems, images, batches, degradation):
     return [codec_within(name, images, batches, coded[best].coded.bytes, best) for name in CODECS]
 
 
-def _entries(trained, runs, curves):
-    """The trained systems with their curves, or what each was trained on, where they cannot be compared by these."""
+def _entries(measured, runs, curves):
+    """Return the trained systems with their curves; or remarks, if they were trained on different data."""
     data = {label: data_of(seeds[0].config) or "photos as given" for label, seeds in runs.items()}
-    if len(set(data.values())) > 1:
+    if len({*data.values()}) > 1:
         return [], [f"{label}: trained on {of_run}." for label, of_run in data.items()]
-    return [
-        Entry(label, _system_of(system.model, runs[label][0]), system.scores["psnr"], curves[label])
-        for label, system in trained.items()
-    ], []
-
-
-def _system_of(model, run):
-    return RANDOM if run.config.get("load_weights") is False else type(model).__name__
+    entries = []
+    for label, (run, *_) in runs.items():
+        system = RANDOM if run.config.get("load_weights") is False else type(measured[label].model).__name__
+        entries.append(Entry(label, system, measured[label].scores["psnr"], curves[label]))
+    return entries, []
 
 
 def _bd_rates(label, rates):
-    """The BD-rate of a row beside PCA and the codecs, where they have a PSNR in common."""
+    """Return the BD-rates of a row against PCA and the codecs, if they have a range of PSNR in common."""
     curves = {name: [(point["bytes"], point["psnr"]) for point in rate] for name, rate in rates.items()}
     others = [name for name in ("pca", *CODECS) if name in curves and name != label]
     found = {name: bd_rate(curves[label], curves[name]) for name in others}
@@ -346,29 +332,22 @@ def _bd_rates(label, rates):
 
 
 def _bd_remarks(rows):
-    remarks = []
-    for label, row in rows.items():
-        if row.get("bd rate"):
-            text = ", ".join(f"{name} {value:+.0%}" for name, value in row["bd rate"].items())
-            remarks.append(f"{label}: bytes at equal PSNR (BD-rate), beside {text}.")
-    return remarks
-
-
-def _over(psnr, reference, interval):
-    """Columns of a row beside the baseline's PSNR."""
-    limits = interval(psnr, reference) or ()
-    return {"over pca": float(np.mean(psnr - reference)), **dict(zip(("95% from", "95% to"), limits))}
+    texts = {
+        label: ", ".join(f"{name} {value:+.0%}" for name, value in row.get("bd rate", {}).items())
+        for label, row in rows.items()
+    }
+    return [f"{label}: bytes at equal PSNR (BD-rate), beside {text}." for label, text in texts.items() if text]
 
 
 def _training(run, curves):
-    """Columns that a row's training gives it: seconds as the mean over seeds, steps, sizes of the model."""
+    """Return the columns on training: mean seconds over seeds, steps, and sizes of the model."""
     model = {name: value for name, value in run.results["model"].items() if name not in (*SCORES, "seconds")}
     seconds = round(np.mean([curve.seconds[-1] for curve in curves]))
     return {"seconds": seconds, "steps": int(curves[0].steps[-1]), **model}
 
 
 def _seed(run, curve, scores):
-    """A run's figures in the JSON."""
+    """Return the scores of a run for the JSON file."""
     return {
         "run": str(run.folder),
         "seed": run.config["seed"],

@@ -1,4 +1,4 @@
-"""The figures of runs and comparisons, as PNG files."""
+"""Figures of runs and comparisons as PNG files. Images have the shape (images, height, width, channels), in [0, 1]."""
 
 import textwrap
 from collections.abc import Iterable
@@ -19,32 +19,34 @@ from keras_recon.utils.files import replacing
 
 PCA_COLOR = "0.35"
 MARKERS = "osD^vP*X"
-ERROR_COLORS = matplotlib.colormaps["inferno"].resampled(32)  # more make large files
+ERROR_COLORS = matplotlib.colormaps["inferno"].resampled(32)  # more colours make large files
 WIDTH = 9  # inches of the figure of a run
-ENLARGED = 100  # pixels: figures enlarge what is smaller
+ENLARGED = 100  # pixels: figures enlarge smaller images
+MASKED = "what the model sees"
+UNSCORED = ("original", MASKED)  # pictures without a PSNR
 
 
-def color(index: int) -> str:
-    """The colour of the row `index` in every figure."""
-    return f"C{index % 10}"
+def _style(index: int) -> dict:
+    """Return the colour and the marker of the row `index` in all figures."""
+    return {"color": f"C{index % 10}", "marker": MARKERS[index % len(MARKERS)]}
 
 
 def save_reconstructions(path: str | Path, photo: dict[str, np.ndarray], crops: dict[str, np.ndarray]):
-    """A PNG of a whole photo through every system and below it of crops, with PSNR in dB and maps of absolute error.
+    """Draw a photo and crops through each system, with PSNR in dB and maps of the absolute error of the last system.
 
-    One colour bar holds for all error maps, which are of the last system.
+    All error maps have the same colour bar.
 
     Args:
-        path: of the PNG.
-        photo: the original, then what became of it, by title: one image each, (1, height, width, channels) in [0, 1].
-            1, 3 or 4 channels are shown as gray, RGB or RGBA, of other numbers the first.
-        crops: the same of some crops, (images, height, width, channels).
+        path: PNG file.
+        photo: by title: the original, then the outputs, one image each. 1, 3 or 4 channels are shown as grayscale, RGB
+            or RGBA, of other numbers only the first.
+        crops: the same for several crops.
     """
     columns, count = len(photo) + 1, len(crops["original"])
-    rows = -(-count // 2)  # two crops stand side by side below the photo
+    rows = -(-count // 2)  # two crops are side by side
     shapes = [pictures["original"].shape[1:3] for pictures in (photo, crops)]
     photo_height, crop_height = (WIDTH / columns * min(2, height / width) for height, width in shapes)
-    heights = [photo_height + 0.6, rows * (crop_height / 2 + 0.2) + 0.9]  # with titles and colour bar
+    heights = [photo_height + 0.6, rows * (crop_height / 2 + 0.2) + 0.9]  # including titles and colour bar
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=heights)
     sizes = [f"{width}x{height} pixels" for height, width in shapes]
@@ -58,9 +60,8 @@ def save_reconstructions(path: str | Path, photo: dict[str, np.ndarray], crops: 
         _show_row(cells[index], crops, index, limit, titles=index < 2)
     for axis in cells[count:].flat:
         axis.set_axis_off()
-    label = f"absolute error of the {list(photo)[-1]}, mean over channels, pixels in [0, 1]"
     bar = bottom.colorbar(shown, ax=list(axes.flat), location="bottom", shrink=0.5, aspect=40, extend="max")
-    bar.set_label(label, fontsize=8)
+    bar.set_label(f"absolute error of the {list(photo)[-1]}, mean over channels, pixels in [0, 1]", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     save(figure, path)
 
@@ -71,62 +72,61 @@ def _errors(pictures):
 
 
 def _show_row(axes, pictures, index, limit, titles):
-    """One image in all columns, with the PSNR of those behind the original; its error map, last, is returned."""
-    original = pictures["original"][index : index + 1]
+    """Draw an image in all columns with its PSNR, and return its error map, which is drawn last."""
+    original = pictures["original"]
     for axis, (title, images) in zip(axes, pictures.items()):
-        show(axis, images[index])
-        if title != "original":
-            decibels = ops.convert_to_numpy(psnr(original, images[index : index + 1]))[0]
-            axis.set_xlabel(f"{decibels:.2f} dB", fontsize=8)
+        _show_scored(axis, title, images[index], original[index])
     if titles:
         for axis, title in zip(axes, (*pictures, "absolute error")):
             axis.set_title(title, fontsize=8)
     return show(axes[-1], _errors(pictures)[index][..., None], ERROR_COLORS, limit)
 
 
-def save_masked(path: str | Path, model: MaskedReconstructor, clean: np.ndarray):
-    """A PNG with one row an image: original, what a masked model sees, what it decodes, its output; PSNR underneath.
+def _show_scored(axis, title, image, original):
+    show(axis, image)
+    if title not in UNSCORED:
+        decibels = float(psnr(original[None], image[None])[0])
+        axis.set_xlabel(f"{decibels:.2f} dB", fontsize=8)
 
-    Images (images, height, width, channels) in [0, 1].
-    """
-    shown = {
+
+def save_masked(path: str | Path, model: MaskedReconstructor, clean: np.ndarray):
+    """Draw a row per image: the original, the visible patches, the decoded patches, and the output, with PSNR in dB."""
+    outputs = {
         "all patches decoded": model.reconstruct_masked(clean),
         "visible patches pasted back": model(clean, training=False),
     }
-    shown = {title: ops.convert_to_numpy(images) for title, images in shown.items()}
-    decibels = {title: ops.convert_to_numpy(psnr(clean, images)) for title, images in shown.items()}
-    save_grid(path, {"original": clean, "what the model sees": model.visible_part(clean), **shown}, decibels)
+    outputs = {title: ops.convert_to_numpy(images) for title, images in outputs.items()}
+    save_grid(path, {"original": clean, MASKED: model.visible_part(clean), **outputs})
 
 
 def save_convergence(path: str | Path, entries: list[Entry], pca_psnr: float):
-    """Validation PSNR against seconds of training and against steps: a thin line per seed, a thick one for the mean.
+    """Draw validation PSNR against training seconds and steps: a thin line per seed, a thick line for their mean.
 
     Args:
-        path: of the PNG.
-        entries: the trained models with their curves.
-        pca_psnr: in dB, of PCA on the same validation crops.
+        path: PNG file.
+        entries: the trained systems.
+        pca_psnr: PSNR in dB of PCA on the validation crops.
     """
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for index, entry in enumerate(entries):
-        style = {"color": color(index), "marker": MARKERS[index % len(MARKERS)], "markersize": 4}
+        style = _style(index)
         shortest = min(len(curve.psnr) for curve in entry.curves)
         for axis, name in zip(axes, ("seconds", "steps")):
             if len(entry.curves) > 1:
                 for curve in entry.curves:
-                    axis.plot(getattr(curve, name), curve.psnr, color=color(index), linewidth=0.8, alpha=0.5)
+                    axis.plot(getattr(curve, name), curve.psnr, color=style["color"], linewidth=0.8, alpha=0.5)
             x, y = (np.mean([getattr(c, n)[:shortest] for c in entry.curves], axis=0) for n in (name, "psnr"))
-            axis.plot(x, y, label=entry.label, linewidth=1.8, **style)
+            axis.plot(x, y, label=entry.label, linewidth=1.8, markersize=4, **style)
     for axis, name in zip(axes, ("seconds of training and validation", "optimizer steps")):
         axis.axhline(pca_psnr, color=PCA_COLOR, linestyle="--", linewidth=1.2, label="PCA")
         axis.set_xlabel(name)
         axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
-    # Runs that begin far below would press the others together: every run's best and PCA stay in sight.
+    # The range starts 2 dB below the worst of PCA and the runs' best, so that low starts do not compress the curves.
     values = [curve.psnr for entry in entries for curve in entry.curves]
-    worst = min(pca_psnr, *(v.max() for v in values))
-    bottom = min(worst, max(min(v.min() for v in values), worst - 2))
-    top = max(pca_psnr, *(v.max() for v in values))
+    levels = [pca_psnr, *(v.max() for v in values)]
+    bottom, top = min(min(levels), max(min(v.min() for v in values), min(levels) - 2)), max(levels)
     axes[0].set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
     axes[0].set_ylabel("validation PSNR (dB)")
     _legend(figure, axes[0])
@@ -138,16 +138,16 @@ def save_rate(
     curves: dict[str, list[tuple[float, float]]],
     chosen: dict[str, tuple[float, float]],
     codecs: Iterable[str],
-    unit: str = "bytes per image, without headers",
+    unit: str = "bytes per image",
 ):
-    """PSNR against bytes, (bytes, dB) each: a curve by step or quality for each row, a ring for its figures.
+    """Draw PSNR against bytes.
 
     Args:
-        path: of the PNG.
-        curves: by row; one named `pca` is drawn as the baseline.
-        chosen: the points in the table, by row.
-        codecs: the rows that are drawn as codecs.
-        unit: of the bytes, or bits.
+        path: PNG file.
+        curves: pairs of bytes and PSNR in dB by row; the row `pca` is drawn as the baseline.
+        chosen: points by row that are marked by a ring.
+        codecs: rows that are drawn as codecs.
+        unit: label of the bytes, or bits.
     """
     figure = Figure(figsize=(7, 4.8), layout="constrained")
     axis = figure.subplots()
@@ -159,8 +159,7 @@ def save_rate(
         elif name == "pca":
             style = {"color": PCA_COLOR, "marker": "x", "linestyle": ":"}
         else:
-            index = models.index(name)
-            style = {"color": color(index), "marker": MARKERS[index % len(MARKERS)], "markersize": 5}
+            style = {**_style(models.index(name)), "markersize": 5}
         axis.plot(*zip(*curve), label=name, linewidth=1.4, **style)
         if name in chosen:
             axis.plot(*chosen[name], "o", color=style["color"], fillstyle="none", markersize=11)
@@ -172,32 +171,23 @@ def save_rate(
     save(figure, path)
 
 
-def save_grid(path: str | Path, pictures: dict[str, np.ndarray], psnr: dict[str, np.ndarray]):
-    """The same images through every system: a row an image, a column a system, with PSNR in dB underneath.
-
-    Args:
-        path: of the PNG.
-        pictures: (images, height, width, channels) in [0, 1] by the column's title.
-        psnr: (images,) for the columns that have one.
-    """
-    first = next(iter(pictures.values()))
-    rows, columns = len(first), len(pictures)
-    figure = Figure(figsize=(1.7 * columns, 1.95 * rows * first.shape[1] / first.shape[2]), layout="constrained")
+def save_grid(path: str | Path, pictures: dict[str, np.ndarray]):
+    """Draw a row per image and a column per system, by title, with PSNR in dB against the `original`."""
+    original = pictures["original"]
+    rows, columns = len(original), len(pictures)
+    figure = Figure(figsize=(1.7 * columns, 1.95 * rows * original.shape[1] / original.shape[2]), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for column, (title, images) in enumerate(pictures.items()):
         axes[0, column].set_title(textwrap.fill(title, 18), fontsize=9)
         for row in range(rows):
-            axis = axes[row, column]
-            show(axis, images[row])
-            if title in psnr:
-                axis.set_xlabel(f"{psnr[title][row]:.2f} dB", fontsize=8)
+            _show_scored(axes[row, column], title, images[row], original[row])
     save(figure, path)
 
 
 def show(axis, image: np.ndarray, cmap: str | Colormap = "gray", vmax: float = 1.0):
-    """An image (height, width, channels) in [0, vmax]; 1, 3 or 4 channels are gray, RGB or RGBA, else the first."""
+    """Draw an image (height, width, channels) in [0, vmax]: grayscale, RGB, RGBA, or the first of other channels."""
     pixels = image if image.shape[-1] in (3, 4) else image[..., 0]
-    # Interpolated, the blocks of an enlarged crop would look smoother than they are.
+    # Interpolation would hide the blocks of an enlarged crop.
     interpolation = "nearest" if max(pixels.shape[:2]) < ENLARGED else None
     shown = axis.imshow(np.clip(pixels, 0, vmax), cmap=cmap, vmin=0, vmax=vmax, interpolation=interpolation)
     axis.set(xticks=[], yticks=[])
@@ -212,9 +202,9 @@ def _legend(figure, axis):
 
 
 def save(figure: Figure, path: str | Path):
-    """Write a figure as an RGB PNG."""
+    """Write a figure atomically as an RGB PNG."""
     figure.set_dpi(120)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    with replacing(path) as temporary:  # without the opaque alpha channel that matplotlib adds
+    with replacing(path) as temporary:  # without the alpha channel of matplotlib
         Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(temporary, optimize=True)

@@ -1,3 +1,5 @@
+"""Tables, text, figures and TensorBoard logs of a comparison."""
+
 import textwrap
 from pathlib import Path
 
@@ -31,49 +33,45 @@ COLUMNS = {  # of the printed table
     "seconds": "{seconds:,}",
 }
 NOTES = {
-    "pixels": "float in [0, 1], clipped; outputs of the models not quantised, those of the codecs in 8 bits",
-    "input": "the degraded images themselves, not clipped",
-    "average": "metrics per image, then the mean over images and seeds",
+    "pixels": "float in [0, 1], clipped; outputs of models are not quantised, those of codecs have 8 bits",
+    "input": "the degraded images, not clipped",
+    "average": "metrics are computed per image, then averaged over images and seeds",
     "±": "standard deviation (n - 1) of the mean PSNR over seeds",
-    "over pca": "mean difference in PSNR (dB); its 95 % interval is a paired percentile bootstrap, which does not hold "
-    "what other seeds would change",
-    "perceptual": "distance of the features of a frozen network, means over images; less is better",
-    "frechet": "Fréchet distance of all images' features by that network, which is no FID; less is better",
+    "over pca": "mean difference in PSNR (dB); the 95 % interval is a paired percentile bootstrap, which ignores "
+    "the variation between seeds",
+    "perceptual": "distance of the features of a frozen network, averaged over images; lower is better",
+    "frechet": "Fréchet distance of the features of all images by that network, which is not FID; lower is better",
     "border ratio": "mean absolute difference of neighbouring pixels across the borders of the model's patches (of 8x8 "
-    "in the other rows) over that inside them: about 1 in photos",
-    "bytes": "per image, in whole bytes, of what depends on the image: headers count for nobody, nor do tables and "
-    "settings that sender and receiver agree on beforehand",
-    "latents": "rounded by an equal step in pixels: the step of one is that step over the root mean square change of "
-    "the pixels (Euclidean norm) per unit of it; their bytes are the cross-entropy under probabilities that, like the "
-    "steps, were fixed on training crops: what a static arithmetic coder would need, no coder is run",
+    "in the other rows) divided by that inside patches: about 1 in photos",
+    "bytes": "per image, in whole bytes; tables and settings that sender and receiver agree on beforehand do not count",
+    "latents": "rounded to steps with equal effect on the pixels: the step of a channel is divided by the root mean "
+    "square change of the pixels (Euclidean norm) per unit; bytes are the cross-entropy under probabilities fixed on "
+    "training crops, as a static arithmetic coder reaches; no coder is run",
     "coded psnr": "of images decoded from rounded latents, at the coarsest step of "
     f"{', '.join(map(str, STEPS))} / 255 that costs at most {TOLERANCE} dB, or the finest",
-    "jpeg": "Pillow, 4:2:0, standard Huffman tables: the entropy-coded data",
-    "webp": "Pillow, lossy, method 6: the VP8 data without its 10 bytes of header, and the alpha channel's; the "
-    "probability tables are in the data",
-    "avif": "Pillow, 4:2:0, speed 6: the frames of AV1 without sequence headers and containers",
-    "bd rate": "bytes at equal PSNR beside another row's, the mean over the PSNR that both reach (Bjontegaard, 2001), "
-    "of curves over the steps or qualities, interpolated by monotone cubics",
-    "seconds": "training and validation, compilation included, mean over seeds",
+    "jpeg": "Pillow, 4:2:0, standard Huffman tables: only the entropy-coded data",
+    "webp": "Pillow, lossy, method 6: the whole file",
+    "avif": "Pillow, 4:2:0, speed 6: the whole file",
+    "bd rate": "difference in bytes at equal PSNR to another row (Bjontegaard, 2001), over the PSNR that both reach, "
+    "of curves over steps or qualities, interpolated by monotone cubics",
+    "seconds": "training and validation including compilation, mean over seeds",
 }
-OF_CROPS = (
-    "Plain crops raise these means: of whole photos, where the error of all parts is averaged before the logarithm, "
-    "PSNR is lower."
-)
+OF_CROPS = "Smooth crops raise these means: PSNR is lower for whole photos, where errors are averaged first."
 WIDTH = 80  # of printed lines
 
 
 def write_comparison(
     comparison: Comparison, runs: dict[str, list[Run]], folder: Path, log_dir: Path, crops: str, protocol: dict
 ):
-    """Write `comparison.json`, `comparison.md` and the figures to `folder`, and all to TensorBoard in `log_dir`.
+    """Write `comparison.json`, `comparison.md`, the figures, and a TensorBoard log of text and figures.
 
     Args:
-        comparison: of `runs`.
+        comparison: results of `compare`.
         runs: a run per seed by label.
-        folder, log_dir: where to write.
-        crops: what the images are, in words.
-        protocol: what else the caller knows of how this was measured, by name.
+        folder: folder of the files.
+        log_dir: folder of the TensorBoard log.
+        crops: description of the images.
+        protocol: further entries of the protocol.
     """
     protocol = {
         "evaluated": crops,
@@ -99,11 +97,11 @@ def write_comparison(
 
 
 def summary(comparison: Comparison, crops: str) -> str:
-    """The table, what it needs to be read, and the verdicts, in lines of at most 80 characters.
+    """Return the table, remarks and verdicts as text with lines of at most 80 characters.
 
     Args:
-        comparison: what was measured.
-        crops: what the images are, in words.
+        comparison: results of `compare`.
+        crops: description of the images.
     """
     verdicts = [f"{v.claim}: {v.verdict.upper()}. {v.figures}" for v in comparison.verdicts]
     parts = [[_means_of(crops)], comparison.remarks, verdicts]
@@ -112,7 +110,7 @@ def summary(comparison: Comparison, crops: str) -> str:
 
 
 def _table(rows):
-    """The columns of `COLUMNS` that a row has; the others are in `comparison.json`."""
+    """Return a table of those `COLUMNS` that a row has; `comparison.json` has all."""
     columns = {heading: [_cell(row, text) for row in rows.values()] for heading, text in COLUMNS.items()}
     columns = {heading: cells for heading, cells in columns.items() if any(cells)}
     return results_table({name: dict(zip(columns, cells)) for name, cells in zip(rows, zip(*columns.values()))})
@@ -130,7 +128,7 @@ def _means_of(crops):
 
 
 def _draw(comparison, folder):
-    """Save the figures that there is something for; their titles by name."""
+    """Save the figures and return their titles by name; without curves, there is no figure of convergence."""
     figures = dict(FIGURES)
     if comparison.entries:
         save_convergence(folder / "convergence.png", comparison.entries, comparison.pca_validation_psnr)
@@ -140,7 +138,7 @@ def _draw(comparison, folder):
     rows = comparison.rows.items()
     chosen = {name: (row["bytes"], row["coded psnr"]) for name, row in rows if "coded psnr" in row}
     save_rate(folder / "rate.png", rates, chosen, codecs=CODECS)
-    save_grid(folder / "grid.png", comparison.pictures, comparison.picture_psnr)
+    save_grid(folder / "grid.png", comparison.pictures)
     return figures
 
 
@@ -159,7 +157,7 @@ def _markdown(comparison, crops, figures, protocol):
 
 
 def _settings(runs):
-    """The settings that all runs share and, by label, each run's others."""
+    """Return the settings that all runs share and, by label, the other settings of each run."""
     machine = ("weights", "backend", "device", "machine")
     of_run = {label: {**run.config, **{name: run.protocol[name] for name in machine}} for label, run in runs.items()}
     for settings in of_run.values():
@@ -172,7 +170,7 @@ def _settings(runs):
 
 
 def _log(log_dir, text, figures, folder):
-    """The text and the figures for TensorBoard; needs TensorFlow."""
+    """Write text and figures for TensorBoard; needs TensorFlow."""
     import tensorflow as tf
 
     with tf.summary.create_file_writer(str(log_dir)).as_default():
