@@ -12,7 +12,7 @@ import numpy as np
 from arguments import Parser
 from gpu_training import TASKS
 
-from keras_recon.models.image_model import SafelySaved
+from keras_recon.models.image_model import ImageModel
 
 TILES = {"denoise": 128, "deblock": 128, "upscale2": 64}  # sides of the tiles of whole photos
 MAX_FLOAT16 = 6e4
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--output", type=Path, required=True, help="a .keras file")
     args = parser.parse_args(argv)
     if args.weights.suffix == ".keras":
-        model = SafelySaved.from_preset(args.weights)
+        model = ImageModel.from_preset(args.weights)
     else:
         model = TASKS[args.task].build()
         with np.load(args.weights) as arrays:

@@ -42,8 +42,8 @@ def _noisy(preset: str, **kwargs):
             self.noise = keras.layers.GaussianNoise(0.1)
             super().build(input_shape)
 
-        def encode(self, images, training=None):
-            return self.noise(super().encode(images, training=training), training=training)
+        def encode(self, images, training=None, *, patch_mask=None):
+            return self.noise(super().encode(images, training, patch_mask=patch_mask), training=training)
 
     return _pretrained(preset, cls=Noisy, **kwargs)
 

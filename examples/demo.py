@@ -122,7 +122,7 @@ def build(models: dict[str, Path], max_megapixels: float, max_seconds: float):
         figures = [f"**{psnr(photo, output):.2f} dB** PSNR of the reconstruction"]
         if degradation:
             figures.append(f"{psnr(photo, degraded):.2f} dB of the degraded photo")
-        if model.has_latents:
+        if hasattr(model, "latent_shape"):
             sizes = ["x".join(map(str, shape)) for shape in (model.image_shape, model.latent_shape)]
             figures.append(f"each tile of {sizes[0]} becomes {sizes[1]} latent values")
             figures.append(f"compression ratio {model.compression_ratio:.3g}")

@@ -15,7 +15,7 @@ import keras_hub
 import numpy as np
 from PIL import Image
 
-from keras_recon.models import Reconstructor, ViTReconstructor
+from keras_recon.models import ImageModel, Reconstructor, ViTReconstructor
 from keras_recon.models.image_model import check_size
 from keras_recon.saving import load_model
 from keras_recon.version import __version__
@@ -71,10 +71,12 @@ def devices() -> list[str]:
     return keras.distribution.list_devices()
 
 
-def describe_model(model: Reconstructor, batch_size: int):
+def describe_model(model: ImageModel, batch_size: int):
     """Its shapes, and the memory that its weights take in training."""
     weights = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-    image = f"{'x'.join(map(str, model.image_shape))} to {'x'.join(map(str, model.latent_shape))} latent values"
+    image = f"images of {'x'.join(map(str, model.image_shape))}"
+    if isinstance(model, Reconstructor):
+        image += f" to {'x'.join(map(str, model.latent_shape))} latent values"
     say("load", "import keras_recon, then keras.saving.load_model or keras_recon.load_model")
     say("model", f"{type(model).__name__}, {image}, {weights:,} trainable parameters")
     images = 2 * 4 * batch_size * math.prod(model.image_shape)
@@ -82,7 +84,7 @@ def describe_model(model: Reconstructor, batch_size: int):
     say("memory", f"{text}; activations come on top")
 
 
-def check_data(args: argparse.Namespace, model: Reconstructor) -> int:
+def check_data(args: argparse.Namespace, model: ImageModel) -> int:
     """Look at the photos, measure loader and model; the number of bad ones."""
     from keras_recon import data
 
@@ -147,7 +149,7 @@ def mode(photos, key) -> str:
         return "other"
 
 
-def steps(model: Reconstructor, batch) -> Iterator:
+def steps(model: ImageModel, batch) -> Iterator:
     """Training steps of a copy of the model on one batch."""
     copy = model.clone()
     copy.compile("adamw", "mse")

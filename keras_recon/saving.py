@@ -12,9 +12,8 @@ import h5py
 import keras
 from packaging.version import Version
 
-from keras_recon.models import Reconstructor
 from keras_recon.models.budget import budget
-from keras_recon.models.image_model import SafelySaved
+from keras_recon.models.image_model import ImageModel
 from keras_recon.presets import model_file
 from keras_recon.version import __version__
 
@@ -27,7 +26,7 @@ MAX_DEPTH, MAX_OBJECTS = 32, 10_000  # of the groups of its weights: those of a 
 MAX_NUMBER = 2**16  # of a configuration: pixels, widths, depths
 
 
-def load_model(path: str | Path, expected: type[SafelySaved] = Reconstructor) -> SafelySaved:
+def load_model(path: str | Path, expected: type[keras.Model] = ImageModel) -> keras.Model:
     """Load a preset by its name, a `.keras` file, or that of a run's folder.
 
     `keras_recon.presets.PRESETS` lists the names. A file or folder of that name comes first.

@@ -10,6 +10,7 @@ from keras import ops
 
 import keras_recon
 from keras_recon.export.parity import LOADERS
+from keras_recon.models import Reconstructor
 
 
 @keras.saving.register_keras_serializable("contracts")
@@ -41,9 +42,9 @@ def check_composition(model: keras.Model, path):
         "sequential": keras.Sequential([keras.Input(model.image_shape), model, pool]),
         "subclass": Around(model),
     }
-    if model.has_latents:
+    if isinstance(model, Reconstructor):
         models["trunk"] = keras.Model(images, keras.layers.Dense(2)(pool(model.encode(images))))
-    if model.decodes_latents:
+    if isinstance(model, Reconstructor) and model.decodes_latents:
         latents = keras.Input(model.latent_shape)
         models["decoder"] = keras.Model(latents, pool(model.decode(latents)))
     for name, composed in models.items():
@@ -63,7 +64,7 @@ def check_inputs(model: keras.Model):
     images = random_images(2, *model.image_shape)
     model.compile("sgd", loss="charbonnier", metrics=["psnr", "mae"], run_eagerly=EAGER)
     calls = {"call": model, "predict": lambda x: model.predict(x, verbose=0)}
-    if model.has_latents:
+    if isinstance(model, Reconstructor):
         calls["encode"] = model.encode
     if model.linear_path:
         calls["adapt"] = model.adapt

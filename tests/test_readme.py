@@ -21,7 +21,7 @@ DOCUMENTS = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")] if not 
 SHORTER = {
     'load("sample", image_shape=(64, 64, 3))': 'load("sample", (64, 64, 3), batch_size=2, steps_per_epoch=1)',
     "latent_dim=12)": "latent_dim=12, num_layers=1, decoder_num_layers=1)",
-    "(64, 64, 3), latent_dim=192, skips=True)": "(16, 16, 3), filters=(8, 8, 8), latent_dim=192, skips=True)",
+    "RestorationUNet(image_shape=(64, 64, 3))": "RestorationUNet((16, 16, 3), filters=(8, 8), num_blocks=1)",
     "epochs=6, steps_per_epoch=400": "epochs=1, steps_per_epoch=1",
     "vit_base_patch16_224_imagenet": "preset",
     "image_shape=(224, 224, 3)": "image_shape=(32, 32, 3)",

@@ -154,7 +154,12 @@ def check_comparable(
             raise ValueError(f"all runs must see whole images, not masked ones. Received: the masked run {label}")
         shape = RunConfig(image_size=config["image_size"], channels=config["channels"]).image_shape
         degraded = f"degradation {config.get('degradation')}"  # older runs have no such setting
-        facts[label] = (shape, degraded, *([data_of(config)] if data else []), run.results["model"]["latent values"])
+        facts[label] = (
+            shape,
+            degraded,
+            *([data_of(config)] if data else []),
+            run.results["model"].get("latent values"),
+        )
     wanted = (image_shape, f"degradation {degradation}", *([data] if data else []))
     if len({wanted, *(fact[:-1] for fact in facts.values())}) > 1 or len(set(facts.values())) > 1:
         received = "; ".join(f"{label} {', '.join(map(str, fact))}" for label, fact in facts.items())

@@ -74,7 +74,6 @@ class AutoencoderConfig(RunConfig):
     normalization: str = option("batch", "of the blocks", choices=("batch", "layer", "group", "none"))
     upsampling: str = option("pixel_shuffle", "of the decoder", choices=("pixel_shuffle", "resize", "transposed"))
     dropout_rate: float = option(0.0, "dropout in the blocks, from 0 to below 1")
-    skips: bool = option(False, "U-Net skips around the bottleneck, for restoration")
     kl_weight: float = option(0.0, "weight of the KL divergence of a variational bottleneck; 0 for none")
     linear_path: bool = option(True, LINEAR_PATH)
     refiner_filters: int | None = option(None, REFINER)
@@ -170,7 +169,7 @@ class System:
 
     script: str
     config: type[RunConfig]
-    model: type[models.Reconstructor]
+    model: type[models.ImageModel]
     keep: Callable = lambda model, run: None
     tell: Callable = lambda config: None
 

@@ -18,7 +18,7 @@ from keras_recon.features import FeatureExtractor, photo_features, photo_tiles
 from keras_recon.features.extractor import tile_axes
 from keras_recon.images.pixels import resize_bicubic
 from keras_recon.images.tiles import blend
-from keras_recon.models.image_model import Exportable, check_range
+from keras_recon.models.image_model import check_range, export_signature
 from keras_recon.utils.files import replacing
 from keras_recon.version import __version__
 
@@ -44,7 +44,7 @@ class Detection(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("keras_recon")
-class AnomalyDetector(Exportable):
+class AnomalyDetector(keras.Model):
     """Detects defects as patches whose features, from a pretrained backbone, differ from those of good photos.
 
         photo -> tiles -> FeatureExtractor -> method -> distances of patches / threshold -> map -> its maximum
@@ -236,6 +236,15 @@ class AnomalyDetector(Exportable):
 
     def load_own_variables(self, store):
         self.threshold_weight.assign(store["0"])  # files of version 0.1 also hold states of seed generators
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """Export the maps and scores of tiles, see `keras.Model.export`.
+
+        Raises:
+            RuntimeError: if the backend cannot write the format.
+        """
+        signature = export_signature(self.image_shape, format) if input_signature is None else input_signature
+        return super().export(filepath, format, verbose, signature, **kwargs)
 
     def get_build_config(self):
         return {"keras_recon": __version__}  # `load_model` names the version if it cannot load a newer file

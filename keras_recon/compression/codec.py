@@ -13,7 +13,7 @@ from keras_recon import losses
 from keras_recon.compression.entropy import EntropyModel, with_planes
 from keras_recon.layers import ConvDecoder, ConvEncoder
 from keras_recon.layers.linear_path import principal_components
-from keras_recon.models.image_model import Checked, SafelySaved, check_backend
+from keras_recon.models.image_model import ImageModel, check_backend
 from keras_recon.models.reconstructor import centered, fitting_patches, in_range
 from keras_recon.ops import patchify, unpatchify
 from keras_recon.presets import CODECS
@@ -25,7 +25,7 @@ LEVELS = 255.0  # distortions are errors of pixels in units of 1/255
 
 
 @keras.saving.register_keras_serializable("keras_recon")
-class ImageCodec(Checked, SafelySaved):
+class ImageCodec(ImageModel):
     """A transform codec with networks beside the transform and a learned entropy model, one model for all qualities.
 
         images -+-> KLT of 8x8 patches -(+)-> gains -> EntropyModel -> 1 / gains -+-> inverse KLT -(+)-> images
@@ -66,9 +66,9 @@ class ImageCodec(Checked, SafelySaved):
     """
 
     presets: typing.ClassVar = CODECS
-    image_shape: typing.ClassVar = (None, None, CHANNELS)
     patches_shape: typing.ClassVar = (None, None, None, PATCH_SIZE**2 * CHANNELS)
     patch_size: int = PATCH_SIZE
+    fully_convolutional = True
     multiple: int = 32  # side in pixels of a hyper-latent
 
     def __init__(
@@ -83,8 +83,7 @@ class ImageCodec(Checked, SafelySaved):
         seed: int | None = None,
         **kwargs,
     ):
-        # Inputs are not cast to the compute dtype: half precision would round the pixels themselves.
-        super().__init__(**kwargs, autocast=False)
+        super().__init__((None, None, CHANNELS), **kwargs)
         self.filters = tuple(filters)
         self.num_blocks = tuple(num_blocks)
         self.slices = tuple(slices)
@@ -319,11 +318,14 @@ class ImageCodec(Checked, SafelySaved):
         with replacing(filepath) as temporary:
             archive.write_out(str(temporary), verbose=bool(verbose), **kwargs)
 
+    def lora_parts(self):
+        """Return the encoder and the decoder."""
+        return [self.encoder, self.decoder]
+
     def get_config(self):
         names = ("filters", "num_blocks", "slices", "hyper_dim", "hyper_filters")
         names += ("distortion_weights", "num_knots", "seed")
-        dtype = keras.saving.serialize_keras_object(self.dtype_policy)
-        return {**super().get_config(), "dtype": dtype, **{name: getattr(self, name) for name in names}}
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _pair(inputs):

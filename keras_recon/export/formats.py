@@ -132,9 +132,9 @@ def _write_savedmodel(model, path, images):
     from keras_recon.export.signatures import photo_signatures  # needs TensorFlow
 
     archive, serve, images = _served(model)
-    if model.has_latents:
+    if isinstance(model, Reconstructor):
         archive.add_endpoint("encode", lambda images: model.encode(images, training=False), [images])
-    if model.decodes_latents:
+    if isinstance(model, Reconstructor) and model.decodes_latents:
         latents = keras.InputSpec(shape=(None, *model.latent_shape), dtype="float32", name="latents")
         archive.add_endpoint("decode", lambda latents: model.decode(latents, training=False), [latents])
     if not model.is_masked:  # see `keras_recon.inference.check_model`

@@ -25,6 +25,8 @@ class LinearDecoder(keras.layers.Layer):
     (2, 32, 48, 3)
     """
 
+    decodes_patches = True
+
     def __init__(self, patch_size: int, channels: int, zero_init: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.patch_size = patch_size
@@ -75,6 +77,8 @@ class TransformerDecoder(Transformer):
     >>> decoder(keras.ops.ones((2, 4, 6, 12))).shape
     (2, 32, 48, 3)
     """
+
+    decodes_patches = True
 
     def __init__(self, patch_size: int, channels: int, zero_init: bool = False, **kwargs):
         super().__init__(**kwargs)

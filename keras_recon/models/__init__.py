@@ -1,4 +1,5 @@
 from keras_recon.models.autoencoder import ConvAutoencoder
+from keras_recon.models.image_model import ImageModel
 from keras_recon.models.linear import LinearReconstructor
 from keras_recon.models.masked import MaskedReconstructor
 from keras_recon.models.pretrained import PretrainedViTReconstructor
@@ -8,6 +9,7 @@ from keras_recon.models.vit import ViTReconstructor
 
 __all__ = [
     "ConvAutoencoder",
+    "ImageModel",
     "LinearReconstructor",
     "MaskedReconstructor",
     "PretrainedViTReconstructor",

@@ -15,33 +15,31 @@ class ConvAutoencoder(Reconstructor):
         images -> levels of strided conv and blocks -> head -+-> latents -> levels of blocks and upsampling -+-> images
              \\----------------- linear --------------------/          \\-------------- linear --------------/
 
-    Residual blocks as in `keras_recon.layers.ResidualBlock`; the linear path is described in `Reconstructor`.
+    See `keras_recon.layers.ResidualBlock` for the blocks and `Reconstructor` for the linear path.
 
     Args:
-        image_shape: (height, width, channels); None for a height or width that differs from batch to batch.
-        filters: channels of each level, from fine to coarse. `patch_size`, the side in pixels of what a latent vector
-            stands for, is 2^levels and must divide height and width.
+        image_shape: (height, width, channels); None for an unknown height or width. The model accepts images of any
+            height and width that are multiples of `patch_size`.
+        filters: channels of each level, from fine to coarse. `patch_size`, the side in pixels of the patch behind a
+            latent vector, is 2^levels and must divide height and width.
         latent_dim: latent values per position.
         num_blocks: residual blocks per level, in the encoder and in the decoder.
         normalization: `"batch"`, `"layer"`, `"group"` or `"none"`.
         upsampling: `"pixel_shuffle"`, `"resize"` or `"transposed"`, see `keras_recon.layers.Upsample`.
         dropout_rate: dropout inside the blocks, in [0, 1).
-        skips: U-Net connections from each encoder level to the decoder level of its size ("U-Net", Ronneberger et
-            al., 2015), for restoration. What they carry goes around the latents, so `compression_ratio` counts it too
-            and `decode` refuses latents alone.
-        kl_weight: above 0, a variational bottleneck ("Auto-Encoding Variational Bayes", Kingma and Welling, 2014):
-            training draws the latents and adds to the loss this weight times their KL divergence from a standard
-            normal, in nats per latent value; `encode` and inference take the mean.
+        kl_weight: weight of a variational bottleneck ("Auto-Encoding Variational Bayes", Kingma and Welling, 2014),
+            0 for none. Training draws the latents and adds to the loss this weight times their KL divergence from a
+            standard normal, in nats per latent value. `encode` and inference use the mean.
         linear_path: the linear autoencoder beside the network, `"lapped"`, True or False; fit it with `adapt`.
-        seed: of the variational draws.
+        seed: seed of the variational draws.
+        **kwargs: `refiner_filters`, see `Reconstructor`, `name` and `dtype`.
 
     Example:
 
     >>> model = keras_recon.models.ConvAutoencoder(image_shape=(32, 32, 3), filters=(8, 16), latent_dim=6)
     >>> model.latent_shape, model.compression_ratio
     ((8, 8, 6), 8.0)
-    >>> larger = model.for_image_shape((64, 48, 3))  # with the same weights
-    >>> larger.predict(np.random.rand(2, 64, 48, 3), verbose=0).shape
+    >>> model.predict(np.random.rand(2, 64, 48, 3), verbose=0).shape
     (2, 64, 48, 3)
     """
 
@@ -62,7 +60,6 @@ class ConvAutoencoder(Reconstructor):
         normalization: str = "batch",
         upsampling: str = "pixel_shuffle",
         dropout_rate: float = 0.0,
-        skips: bool = False,
         kl_weight: float = 0.0,
         linear_path: bool | str = "lapped",
         seed: int | None = None,
@@ -105,60 +102,52 @@ class ConvAutoencoder(Reconstructor):
         self.normalization = normalization
         self.upsampling = upsampling
         self.dropout_rate = dropout_rate
-        self.skips = skips
         self.kl_weight = kl_weight
         self.seed = seed
-        if skips:  # they carry every level's features around the bottleneck
-            carried = sum(self.patch_size**2 // 4**i * width for i, width in enumerate(filters, 1))
-            self.compression_ratio = self.patch_size**2 * self.image_shape[2] / (latent_dim + carried)
         self.build((None, *self.image_shape))
 
     def build(self, input_shape):
+        """Build every layer."""
         super().build(input_shape)
         self.encoder.build(input_shape)
         self.build_heads(self.filters[-1])
         if self.kl_weight:
             self.log_variance_head.build((None, *self.latent_shape[:2], self.filters[-1]))
 
-    @property
-    def decodes_latents(self) -> bool:
-        return not self.skips
-
-    def levels(self, images, training=None):
-        """The encoder's features at every level, from fine to coarse."""
-        return self.encoder(centered(images), training=training)
-
-    def features(self, images, patches, training=None):
-        return self.levels(images, training)[-1]
-
-    def decode(self, latents, training=None):
-        if self.skips:
-            raise ValueError("With skips, latents alone are no image: call the model. Received: skips=True")
-        return super().decode(latents, training)
+    def encoder_features(self, images, patches, training=None):
+        """Compute the features of the coarsest level."""
+        return self.encoder(centered(images), training=training)[-1]
 
     def call(self, images, training=None):
-        levels = self.levels(images, training)
-        latents = self.to_latents(self.patches(images), levels[-1])
-        if self.kl_weight and training:
-            log_variance = ops.cast(self.log_variance_head(levels[-1]), "float32")
-            kl = (ops.square(latents) + ops.exp(log_variance) - 1.0 - log_variance) / 2.0
-            self.add_loss(self.kl_weight * ops.mean(kl))
-            noise = keras.random.normal(ops.shape(latents), dtype="float32", seed=self.seed_generator)
-            latents = latents + ops.exp(log_variance / 2.0) * noise
-        decoded = self.decoder(latents, levels if self.skips else None, training=training)
-        return self.to_images(latents, decoded, training)
+        """Compute reconstructions; a variational model draws its latents in training."""
+        if not (self.kl_weight and training):
+            return super().call(images, training)
+        patches = self.patches(images)
+        features = self.encoder_features(images, patches, training)
+        latents = self.to_latents(patches, features)
+        log_variance = ops.cast(self.log_variance_head(features), "float32")
+        kl = (ops.square(latents) + ops.exp(log_variance) - 1.0 - log_variance) / 2.0
+        self.add_loss(self.kl_weight * ops.mean(kl))
+        noise = keras.random.normal(ops.shape(latents), dtype="float32", seed=self.seed_generator)
+        return self.decode(latents + ops.exp(log_variance / 2.0) * noise, training)
+
+    @classmethod
+    def from_config(cls, config):
+        """Build the model from a config, also from one of version 0.1.0 with the argument `skips`."""
+        config = dict(config)
+        if config.pop("skips", False):
+            raise ValueError("`skips=True` was removed from ConvAutoencoder: use a RestorationUNet")
+        return super().from_config(config)
 
     def get_config(self):
-        config = super().get_config()
-        del config["patch_size"]
+        """Return the arguments of the constructor and the state of `ImageModel.get_config`."""
         return {
-            **config,
+            **super().get_config(),
             "filters": self.filters,
             "num_blocks": self.num_blocks,
             "normalization": self.normalization,
             "upsampling": self.upsampling,
             "dropout_rate": self.dropout_rate,
-            "skips": self.skips,
             "kl_weight": self.kl_weight,
             "seed": self.seed,
         }

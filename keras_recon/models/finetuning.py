@@ -5,7 +5,7 @@ import math
 import keras
 
 from keras_recon.features.backbones import backbone_parts, deserialize_backbone
-from keras_recon.models.image_model import freeze_layers, frozen_layers
+from keras_recon.models.layer_state import freeze, frozen_paths, layers_by_path, old_paths
 from keras_recon.optimizers import LayerwiseAdamW, without_loss_scaling
 
 
@@ -84,7 +84,7 @@ def copy_backbone(backbone: keras.Model) -> keras.Model:
     """Another backbone of the same weights and frozen layers."""
     copy = deserialize_backbone(keras.saving.serialize_keras_object(backbone))
     copy.set_weights(backbone.get_weights())
-    freeze_layers(copy, frozen_layers(backbone))
+    freeze(copy, frozen_paths(backbone))
     return copy
 
 
@@ -106,7 +106,7 @@ def apply_strategy(backbone: keras.Model, strategy: str, depth: int):
     """
     name, number = parse_strategy(strategy)
     stem, blocks = backbone_parts(backbone)
-    frozen = {id(v) for layer in backbone._flatten_layers() if not layer.trainable for v in own_variables(layer)}
+    frozen = {id(v) for layer in layers_by_path(backbone).values() if not layer.trainable for v in own_variables(layer)}
     if name == "lora":
         backbone.enable_lora(int(number))
     layers = {"last": blocks[:depth][-int(number or 1) :], "frozen": []}.get(name, [*stem, *blocks[:depth]])
@@ -130,7 +130,7 @@ def apply_strategy(backbone: keras.Model, strategy: str, depth: int):
 
 def own_variables(layer: keras.layers.Layer) -> list:
     """The variables that are a layer's own, not those of layers in it."""
-    inner = {id(v) for inside in layer._flatten_layers(include_self=False) for v in inside.variables}
+    inner = {id(v) for inside in [*layers_by_path(layer).values()][1:] for v in inside.variables}
     return [v for v in layer.variables if id(v) not in inner]
 
 
@@ -183,3 +183,102 @@ def callbacks_for(strategy: str, callbacks, num_layers: int):
     callbacks = keras.tree.flatten(callbacks or [])
     has_one = any(isinstance(callback, GradualUnfreezing) for callback in callbacks)
     return callbacks if has_one else [*callbacks, GradualUnfreezing(int(number), num_layers)]
+
+
+def lora_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Return the layers with LoRA by path."""
+    return {path: layer for path, layer in layers_by_path(model).items() if getattr(layer, "lora_enabled", False)}
+
+
+def lora_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """Return the kernel of a layer with LoRA and both factors of its update."""
+    # `layer.kernel` is the sum of the kernel and its update. The kernel alone has no public name.
+    return {"kernel": layer._kernel, "lora_kernel_a": layer.lora_kernel_a, "lora_kernel_b": layer.lora_kernel_b}
+
+
+def check_lora(model: keras.Model, rank: int):
+    """Raise a ValueError for a model that has low-rank updates or quantised kernels."""
+    if lora_layers(model) or model.get_config().get("quantized"):
+        state = "a model with LoRA" if lora_layers(model) else "a quantised model"
+        raise ValueError(
+            f"`enable_lora` can be called once, on a model that is not quantised. Received: rank={rank}, {state}"
+        )
+
+
+def enable_lora(model: keras.Model, rank: int):
+    """Train only low-rank updates of a model's kernels, see `keras_recon.models.ImageModel.enable_lora`."""
+    layers = [layer for part in model.lora_parts() for layer in layers_by_path(part).values()]
+    if not layers:
+        raise ValueError(f"`enable_lora` needs a model with an encoder. Received: a {type(model).__name__}")
+    check_lora(model, rank)
+    attention = [layer for layer in layers if layer.name == "qkv"]
+    for layer in layers_by_path(model).values():
+        layer.trainable = layer is model
+    for layer in attention or [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)]:
+        layer.trainable = True
+        layer.enable_lora(rank)
+    for variable in model.trainable_variables:
+        variable.trainable = variable.name.startswith("lora_kernel")
+    model.lora_rank = rank
+    track_lora(model, model)
+
+
+def track_lora(model: keras.Model, inner: keras.Model):
+    """Save the low-rank updates of `inner`, the model or a part of it, with the model."""
+    built = model._tracker.locked
+    model._tracker.unlock()  # a built model accepts no new layers, and Keras has no public way around that
+    model.lora_state = LoRAState(inner, name="lora_state")
+    if built:
+        model._tracker.lock()
+
+
+def merge_lora(model: keras.Model, **changes) -> keras.Model:
+    """Return a copy whose kernels include their updates, or the model itself if it has none.
+
+    Args:
+        model: a `keras_recon.models.ImageModel`.
+        **changes: arguments of the copy's constructor.
+    """
+    layers = lora_layers(model).values()
+    if not layers:
+        return model
+    config = {key: value for key, value in model.get_config().items() if key not in ("lora_rank", "frozen")}
+    updates, merged = set(), {}
+    for kernel, a, b in (lora_variables(layer).values() for layer in layers):
+        updates |= {id(a), id(b)}
+        values = [keras.ops.convert_to_numpy(variable).astype("float32") for variable in (kernel, a, b)]
+        merged[id(kernel)] = values[0] + values[1] @ values[2]  # Keras's alpha is the rank, which cancels it
+    weights = [v for v in model.weights if id(v) not in updates]
+    copy = type(model).from_config({**config, **changes})
+    copy.set_weights([merged[id(v)] if id(v) in merged else keras.ops.convert_to_numpy(v) for v in weights])
+    return copy
+
+
+class LoRAState(keras.layers.Layer):
+    """Saves the kernels and the low-rank updates of a model separately, so that training can go on.
+
+    Keras saves kernels with their updates merged, and loads the updates as zeros, which get no gradient. It loads
+    attributes in the order of their names, so this layer must come after the layers with LoRA.
+    """
+
+    def __init__(self, model: keras.Model, **kwargs):
+        super().__init__(**kwargs)
+        self.layers_of_model = lambda: lora_layers(model)  # a function, because attributes would be tracked twice
+        self.old_order = lambda: [path for path in old_paths(model) if path in lora_layers(model)]
+        self.built = True
+
+    def save_own_variables(self, store):
+        for path, layer in self.layers_of_model().items():
+            for name, variable in lora_variables(layer).items():
+                store[f"{path.replace('/', '.')}.{name}"] = variable
+
+    def load_own_variables(self, store):
+        layers = self.layers_of_model()
+        if "0" in store.keys():  # noqa: SIM118  saved by version 0.1.0, by position
+            variables = [v for path in self.old_order() for v in lora_variables(layers[path]).values()]
+            for i, variable in enumerate(variables):
+                variable.assign(store[str(i)])
+            return
+        for path, layer in layers.items():
+            for name, variable in lora_variables(layer).items():
+                variable.assign(store[f"{path.replace('/', '.')}.{name}"])

@@ -18,25 +18,28 @@ from keras_recon.ops import (
 
 
 class MaskedReconstructor(Reconstructor):
-    """A reconstructor that can hide patches from its encoder, a masked autoencoder (He et al., 2022).
+    """A reconstructor that can hide patches from its encoder, as a masked autoencoder (He et al., 2022).
 
         images -> visible patches -> encoder -> head -> latents, mask tokens between -> decoder -> hidden patches
 
-    The encoder runs only on the visible patches. The decoder finds one trained token in place of the hidden ones'
-    latents. Visible patches of the output are the input's own, so that any loss is one of the hidden patches. In
-    training each image draws its own mask; in inference one fixed mask hides the same patches of every image. Without a
-    `mask_ratio` nothing of this happens.
+    The encoder runs on the visible patches only. The decoder gets one trained token in place of the latents of hidden
+    patches. Visible patches of the output are copied from the input, so that any loss is one of the hidden patches. In
+    training each image gets its own random mask. In inference one fixed mask hides the same patches of every image.
+    With a `mask_ratio` of 0 no patch is hidden.
 
-    Subclasses have an `encoder` that takes patches and the indices of the visible ones, as `layers.Transformer` does.
+    Subclasses have an `encoder` that takes patches and the indices of the visible ones, see `layers.Transformer`.
 
     Args:
-        image_shape, patch_size, latent_dim, linear_path: see `Reconstructor`. The linear path decodes a hidden patch,
-            at first, to PCA's mean patch.
+        image_shape: see `Reconstructor`.
+        patch_size: see `Reconstructor`.
+        latent_dim: see `Reconstructor`.
+        linear_path: see `Reconstructor`. It decodes a hidden patch, at first, to the mean patch of PCA.
         mask_ratio: share of the patches that are hidden, in [0, 1); 0 for none.
         normalize_target: whether the network predicts patches of mean 0 and standard deviation 1, as He et al. do for
-            better features. The loss in training is then one of normalised images. Images are made with statistics of
-            the visible patches, see `denormalize_patches`; from latents alone they cannot be.
-        seed: of the masks in training.
+            better features. The loss in training then compares normalised images. Images are made with the statistics
+            of the visible patches, see `denormalize_patches`, and cannot be decoded from latents alone.
+        seed: seed of the masks in training.
+        **kwargs: see `Reconstructor`.
 
     Attributes:
         num_visible: number of patches that stay visible.
@@ -49,7 +52,7 @@ class MaskedReconstructor(Reconstructor):
     (4, (1, 4, 4))
     >>> images = np.random.rand(2, 32, 32, 3).astype("float32")
     >>> outputs = keras.ops.convert_to_numpy(model(images))
-    >>> float((outputs == images).mean())  # the visible quarter is the images' own
+    >>> float((outputs == images).mean())  # the visible quarter is copied
     0.25
     """
 
@@ -86,6 +89,7 @@ class MaskedReconstructor(Reconstructor):
         self.seed = seed
 
     def build(self, input_shape):
+        """Build every layer."""
         super().build(input_shape)
         self.encoder.build(self.patches_shape)
         if self.mask_ratio:
@@ -93,47 +97,74 @@ class MaskedReconstructor(Reconstructor):
 
     @property
     def is_masked(self) -> bool:
+        """Whether calls hide patches from the encoder."""
         return self.mask_ratio > 0
 
     @property
     def decodes_latents(self) -> bool:
+        """Whether `decode` makes images from latents alone."""
         return not self.normalize_target
 
-    def features(self, images, patches, visible=None, training=None):
-        """Features of all patches, or (batch, num_visible, values) of those with the indices `visible`."""
-        return self.encoder(centered(patches), visible, training=training)
+    def encoder_features(self, images, patches, training=None):
+        """Compute the features of all patches."""
+        return self.encoder(centered(patches), training=training)
 
-    def encode(self, images, patch_mask=None, training=None):
-        """Latents (batch, *latent_shape) of images (batch, *image_shape).
+    def features(self, images, training=None, *, patch_mask=None):
+        """Compute features (batch, rows, columns, values) of images (batch, *image_shape).
 
-        All patches are encoded, or with a `patch_mask` (batch, rows, columns) those where it is not True; the others
-        have the mask token.
+        With a `patch_mask` (batch, rows, columns), they are those of the patches where it is False, as a sequence
+        (batch, num_visible, values).
         """
         if patch_mask is None:
-            return super().encode(images, training=training)
-        images = self.checked(images)
-        visible = visible_indices(patch_mask, self._count_visible(patch_mask))
+            return super().features(images, training)
+        return self._visible(self.checked(images), patch_mask, training)[1]
+
+    def encode(self, images, training=None, *, patch_mask=None):
+        """Compute latents (batch, *latent_shape) of images (batch, *image_shape).
+
+        With a `patch_mask` (batch, rows, columns), the patches where it is True are hidden from the encoder, and get
+        the mask token as their latents.
+        """
+        if patch_mask is None:
+            return super().encode(images, training)
+        patches, features = self._visible(self.checked(images), patch_mask, training)
+        return self.mask_token(self.to_latents(patches, features), patch_mask)
+
+    def _visible(self, images, patch_mask, training):
+        """Compute the visible patches (batch, num_visible, values) and their features."""
+        self.check_mask(patch_mask)
+        visible = visible_indices(patch_mask, count_visible(patch_mask) or self.num_visible)
         patches = patchify(images, self.patch_size)
-        features = self.features(images, patches, visible, training=training)  # (batch, num_visible, hidden_dim)
+        features = self.encoder(centered(patches), visible, training=training)
         patches = ops.reshape(patches, (-1, patches.shape[1] * patches.shape[2], patches.shape[3]))
-        return self.mask_token(self.to_latents(take_tokens(patches, visible), features), patch_mask)
+        return take_tokens(patches, visible), features
+
+    def check_mask(self, patch_mask):
+        """Raise a ValueError for a patch mask of another shape, or for any if there is no `mask_ratio`."""
+        if patch_mask is not None and (not self.mask_ratio or tuple(patch_mask.shape[1:]) != self.latent_shape[:2]):
+            raise ValueError(
+                f"`patch_mask` must be (batch, {self.latent_shape[0]}, {self.latent_shape[1]}), for a model with a "
+                f"`mask_ratio`. Received: patch_mask of shape {tuple(patch_mask.shape)}, mask_ratio={self.mask_ratio}"
+            )
 
     def decode(self, latents, training=None):
+        """Compute images (batch, *image_shape) from latents (batch, *latent_shape)."""
         if self.normalize_target:
             raise ValueError("Normalised patches alone are no image: call the model. Received: normalize_target=True")
         return super().decode(latents, training=training)
 
-    def call(self, images, patch_mask=None, training=None):
-        """Reconstructions; of a masked model the images, with their hidden patches reconstructed.
+    def call(self, images, training=None, *, patch_mask=None):
+        """Compute reconstructions; a masked model copies visible patches and reconstructs hidden ones.
 
         Args:
             images: (batch, *image_shape) in [0, 1].
-            patch_mask: boolean (batch, rows, columns), True where a patch is hidden, as many in every image; if None,
-                drawn in training and `fixed_mask` otherwise. In a compiled function, where nobody can count, it must
-                leave `num_visible` patches visible.
+            training: whether masks are random and layers such as dropout are active.
+            patch_mask: boolean (batch, rows, columns), True where a patch is hidden, with the same number in every
+                image. If None, it is random in training and `fixed_mask` otherwise. In a compiled function, where the
+                patches cannot be counted, it must leave `num_visible` patches visible.
 
         Returns:
-            Images; in training with `normalize_target`, these as `"images"` and, for the loss, `"normalized"` ones.
+            Images; in training with `normalize_target`, a dictionary of `images` and, for the loss, `normalized` ones.
         """
         if patch_mask is None and not self.mask_ratio:
             return super().call(images, training=training)
@@ -147,18 +178,18 @@ class MaskedReconstructor(Reconstructor):
         return {"images": outputs, "normalized": paste_visible(normalized, own, patch_mask)}
 
     def reconstruct_masked(self, images, patch_mask=None):
-        """What the decoder makes of all patches, (batch, *image_shape) in [0, 1]; no loss has trained the visible ones.
+        """Decode all patches, (batch, *image_shape) in [0, 1]. No loss has trained the visible ones.
 
         Args:
             images: (batch, *image_shape) in [0, 1].
-            patch_mask: as in `call`.
+            patch_mask: see `call`.
         """
         images = ops.convert_to_tensor(images, "float32")
         patch_mask = self._draw_mask(images, False) if patch_mask is None else ops.convert_to_tensor(patch_mask, "bool")
         return self._reconstruct(images, patch_mask, False)[0]
 
     def visible_part(self, images: np.ndarray) -> np.ndarray:
-        """What inference sees of images, with gray in place of hidden patches."""
+        """Return the images with mid-gray in place of the patches that inference hides."""
         if not self.mask_ratio:
             return images
         return ops.convert_to_numpy(paste_visible(0.5, images, self.fixed_mask))
@@ -170,17 +201,9 @@ class MaskedReconstructor(Reconstructor):
             return random_patch_mask(batch, rows, columns, self.num_visible, self.seed_generator)
         return ops.broadcast_to(ops.convert_to_tensor(self.fixed_mask), (batch, rows, columns))
 
-    def _count_visible(self, patch_mask) -> int:
-        if not self.mask_ratio or tuple(patch_mask.shape[1:]) != self.latent_shape[:2]:
-            raise ValueError(
-                f"`patch_mask` must be (batch, {self.latent_shape[0]}, {self.latent_shape[1]}), for a model with a "
-                f"`mask_ratio`. Received: patch_mask of shape {tuple(patch_mask.shape)}, mask_ratio={self.mask_ratio}"
-            )
-        return count_visible(patch_mask) or self.num_visible
-
     def _reconstruct(self, images, patch_mask, training):
-        """Images as decoded, and the normalised ones behind them, if any."""
-        latents = self.encode(images, patch_mask, training=training)
+        """Compute decoded images and, with `normalize_target`, the normalised ones behind them."""
+        latents = self.encode(images, training, patch_mask=patch_mask)
         if not self.normalize_target:
             return self.decode(latents, training=training), None
         normalized = ops.cast(self.decoder(latents, training=training), "float32")
@@ -188,16 +211,20 @@ class MaskedReconstructor(Reconstructor):
         return in_range(raw, training), normalized
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Compute the loss, of normalised images in training with `normalize_target`."""
         if isinstance(y_pred, dict):
             y, y_pred = normalize_patches(y, self.patch_size), y_pred["normalized"]
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Compute the metrics of images."""
         return super().compute_metrics(x, y, y_pred["images"] if isinstance(y_pred, dict) else y_pred, sample_weight)
 
     def get_config(self):
+        """Return the arguments of the constructor and the state of `ImageModel.get_config`."""
         return {
             **super().get_config(),
+            "patch_size": self.patch_size,
             "mask_ratio": self.mask_ratio,
             "normalize_target": self.normalize_target,
             "seed": self.seed,

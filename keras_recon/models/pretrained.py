@@ -121,7 +121,7 @@ class PretrainedViTReconstructor(Reconstructor):
         constant_positions(backbone)
         self.backbone = backbone
         if strategy.startswith("lora"):
-            self.track_lora(backbone)
+            finetuning.track_lora(self, backbone)
         self.feature_norms = [
             keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy, name=f"feature_norm_{layer}")
             for layer in feature_layers
@@ -180,10 +180,11 @@ class PretrainedViTReconstructor(Reconstructor):
         kwargs = {"mean": tuple(mean.tolist()), "std": tuple(std.tolist()), **kwargs}
         return cls(reshape_backbone(backbone, image_shape), dtype=dtype, **kwargs)
 
-    def features(self, images, patches, training=None):
+    def encoder_features(self, images, patches, training=None):
+        """Compute the normalised features of all depths, and those of the convolutional stem."""
         mean, std = (ops.convert_to_tensor(values, "float32") for values in (self.mean, self.std))
         inputs = (ops.convert_to_tensor(images) - mean) / std
-        if isinstance(inputs, keras.KerasTensor):  # of a functional model, in which keras-hub's stems do not load alone
+        if isinstance(inputs, keras.KerasTensor):  # in a functional model, the stems of keras-hub do not load alone
             grids = BackboneFeatures(self.backbone, self.feature_layers)(inputs)
         else:
             grids = read_depths(self.backbone, self.feature_layers, inputs)
@@ -193,14 +194,19 @@ class PretrainedViTReconstructor(Reconstructor):
         return ops.concatenate(grids, axis=-1)  # (batch, rows, columns, depths * hidden_dim + the stem's channels)
 
     def variable_depths(self):
+        """Return the depths of the backbone's variables, by path."""
         return finetuning.variable_depths(self.backbone, max(self.feature_layers))
 
     def enable_lora(self, rank: int):
-        """The strategy `lora:R` from here on: of the backbone only the updates are trained. Compile afterwards."""
-        self.check_lora(rank)
+        """Switch to the strategy `lora:R`. Compile the model afterwards."""
+        finetuning.check_lora(self, rank)
         self.strategy = f"lora:{rank}"
         finetuning.apply_strategy(self.backbone, self.strategy, max(self.feature_layers))
-        self.track_lora(self.backbone)
+        finetuning.track_lora(self, self.backbone)
+
+    def merged(self):
+        """Return a copy, with the strategy `frozen`, whose kernels include the updates of LoRA."""
+        return finetuning.merge_lora(self, strategy="frozen")
 
     def compile(self, optimizer="rmsprop", *args, **kwargs):
         optimizer = finetuning.optimizer_for(self.strategy, optimizer, self.variable_depths())
@@ -229,7 +235,7 @@ class PretrainedViTReconstructor(Reconstructor):
 
     def get_config(self):
         config = super().get_config()
-        del config["image_shape"], config["patch_size"]  # the backbone's
+        del config["image_shape"]  # the backbone's
         backbone = keras.saving.serialize_keras_object(self.backbone)
         if "quantized" in config:  # the backbone names its quantised layers by paths, which differ where it is loaded
             dtype = backbone["config"]["dtype"]

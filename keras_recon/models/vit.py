@@ -33,26 +33,33 @@ class ViTReconstructor(MaskedReconstructor):
                      \\--------- linear ------------/          \\---------- linear ----------/
 
     Architecture of "An Image is Worth 16x16 Words" (Dosovitskiy et al., 2021) for the encoder and of "Masked
-    Autoencoders Are Scalable Vision Learners" (He et al., 2022) for the decoder; the linear path is described in
-    `Reconstructor`, and what a `mask_ratio` does in `MaskedReconstructor`. The encoder of a trained model becomes a
-    keras-hub backbone by `keras_recon.export.backbone`.
+    Autoencoders Are Scalable Vision Learners" (He et al., 2022) for the decoder. See `Reconstructor` for the linear
+    path and `MaskedReconstructor` for masks. `keras_recon.export.backbone` turns the encoder of a trained model into a
+    keras-hub backbone.
 
     Args:
         image_shape: (height, width, channels).
         patch_size: side of the square patches in pixels; must divide height and width.
         latent_dim: latent values per patch.
-        num_layers, num_heads, hidden_dim, mlp_dim: depth, attention heads, width and MLP width of the encoder.
-        decoder_num_layers, decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim: the same of the decoder.
+        num_layers: number of transformer blocks in the encoder.
+        num_heads: attention heads of the encoder.
+        hidden_dim: width of the encoder.
+        mlp_dim: width of the hidden layer in the encoder's MLPs.
+        decoder_num_layers: number of transformer blocks in the decoder.
+        decoder_num_heads: attention heads of the decoder.
+        decoder_hidden_dim: width of the decoder.
+        decoder_mlp_dim: width of the hidden layer in the decoder's MLPs.
         dropout_rate: dropout after attention and MLP of the transformers, in [0, 1).
         drop_path_rate: stochastic depth of the last block, in [0, 1).
         position_embedding: `"learned"` or `"sincos"`.
         linear_path: the linear autoencoder beside the network, `"lapped"`, True or False; fit it with `adapt`.
         mask_ratio: share of the patches that calls hide from the encoder, in [0, 1).
         normalize_target: whether a masked model predicts patches of mean 0 and standard deviation 1.
-        seed: of the masks in training.
-        decoder: `"transformer"`, `"linear"`, `"conv"` or a layer of yours, in place of the second transformer and its
-            head, as in `PretrainedViTReconstructor`. In a masked model it finds the mask token where a patch is hidden;
-            with `normalize_target` its images are of normalised patches.
+        seed: seed of the masks in training.
+        decoder: `"transformer"`, `"linear"`, `"conv"` or a layer from latents (batch, *latent_shape) to images, see
+            `PretrainedViTReconstructor`. In a masked model its input has the mask token where a patch is hidden, and
+            with `normalize_target` its output is of normalised patches.
+        **kwargs: `refiner_filters`, see `Reconstructor`, `name` and `dtype`.
 
     Example:
 
@@ -123,14 +130,17 @@ class ViTReconstructor(MaskedReconstructor):
         self.build((None, *self.image_shape))
 
     def build(self, input_shape):
+        """Build every layer."""
         super().build(input_shape)
         self.build_heads(self.hidden_dim)
 
     @classmethod
     def from_config(cls, config):
+        """Build the model, with a decoder that was passed as a layer."""
         return super().from_config(with_decoder(config))
 
     def get_config(self):
+        """Return the arguments of the constructor and the state of `ImageModel.get_config`."""
         return {
             **super().get_config(),
             "num_layers": self.num_layers,

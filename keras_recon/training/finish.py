@@ -10,11 +10,11 @@ from keras import ops
 
 from keras_recon import data, degradations
 from keras_recon.callbacks.tensorboard import log_final
-from keras_recon.evaluation.scores import baselines, evaluate, fit_pca, hidden_psnr
+from keras_recon.evaluation.scores import baselines, evaluate, fit_pca, hidden_psnr, patch_size_of
 from keras_recon.export import FORMATS, export_model
 from keras_recon.images.pixels import resize_bicubic
 from keras_recon.inference import reconstruct
-from keras_recon.models import Reconstructor
+from keras_recon.models import ImageModel, Reconstructor
 from keras_recon.models.image_model import can_export
 from keras_recon.training.options import TrainingOptions
 from keras_recon.training.train import fitting_batches
@@ -27,7 +27,7 @@ LONGEST = 640  # pixels of the photo that is drawn
 
 
 def finish_run(
-    model: Reconstructor, training: data.Photos, validation: data.Photos, run: Run, options: TrainingOptions
+    model: ImageModel, training: data.Photos, validation: data.Photos, run: Run, options: TrainingOptions
 ) -> dict[str, dict]:
     """Write what a finished run leaves: the model, the SavedModel and their certificate, figures and pictures.
 
@@ -49,13 +49,15 @@ def finish_run(
     # Evaluated eagerly, where small batches take their time.
     evaluated = (validation, model.image_shape, max(64, options.batch_size))
     validation_batches = data.validation_batches(*evaluated, degradation=degradation)
-    size = {"latent values": math.prod(model.latent_shape), "compression ratio": model.compression_ratio}
+    size = {}
+    if isinstance(model, Reconstructor):
+        size = {"latent values": math.prod(model.latent_shape), "compression ratio": model.compression_ratio}
     parameters = {
         "parameters": model.count_params(),
         "trainable parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
     }
     with _step("evaluating the model"):
-        scores = evaluate(model, validation_batches, model.patch_size)
+        scores = evaluate(model, validation_batches, patch_size_of(model))
     seconds = sum(epoch["seconds"] for epoch in run.epochs())
     results = {"model": {**scores, "seconds": seconds, **parameters, **size}}
     pca = None
@@ -66,7 +68,7 @@ def finish_run(
                 results[name] = {**row, **(size if name == "pca" else {})}
         if degradation or validation.is_paired or model.upscale > 1:
             enlarge = partial(_enlarged, factor=model.upscale)
-            results["input"] = evaluate(enlarge, validation_batches, model.patch_size)
+            results["input"] = evaluate(enlarge, validation_batches, patch_size_of(model))
     if model.is_masked:
         results = {
             name: {"hidden psnr": hidden_psnr(row["psnr"], model.fixed_mask), **row} for name, row in results.items()

@@ -172,7 +172,7 @@ def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):
 
 @pytest.mark.slow
 def test_a_denoising_run_and_its_comparison(tmp_path):
-    noisy = ["--skips", "--latent-dim", "48", "--degradation", "noise:25"]
+    noisy = ["--latent-dim", "48", "--degradation", "noise:25"]
     train_autoencoder.main(tiny("autoencoder", tmp_path, "noisy", *noisy))
     report = json.loads((tmp_path / "models" / "noisy" / "metrics.json").read_text())
     results = report["results"]

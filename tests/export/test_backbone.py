@@ -38,10 +38,10 @@ def test_every_block_of_the_loaded_preset_gives_what_the_encoder_gave(changes, t
         outputs.append(block(outputs[-1]))
     # A fresh `PretrainedViTReconstructor` reads each depth through a norm with gamma 1 and beta 0.
     expected = np.concatenate([layer_norm(ops.convert_to_numpy(x)) for x in outputs], axis=-1)
-    features = ops.convert_to_numpy(loaded.features(images, patches)).reshape(expected.shape)
+    features = ops.convert_to_numpy(loaded.features(images)).reshape(expected.shape)
     np.testing.assert_allclose(features, expected, atol=1e-5)
     whole = ops.convert_to_numpy(loaded.backbone(4.0 * images - 2.0)).reshape(3, rows, columns, 16)
-    np.testing.assert_allclose(whole, ops.convert_to_numpy(model.features(images, patches)), atol=1e-5)
+    np.testing.assert_allclose(whole, ops.convert_to_numpy(model.features(images)), atol=1e-5)
 
 
 def test_the_backbone_has_the_encoders_parameters_and_policy():

@@ -62,18 +62,11 @@ def test_small_batches_train_to_what_inference_gives():
     assert -0.05 < end - psnr(np.concatenate(in_training).clip(0, 1), images) < 0.5
 
 
-def test_skips_are_counted_and_decode_refuses(tmp_path):
-    model = ConvAutoencoder(**TINY, skips=True)
-    # (8 x 8 x 6 + 4 x 4 x 8) values go around the 4 x 4 x 5 latents.
-    assert model.compression_ratio == 16 * 16 * 3 / (4 * 4 * 5 + 8 * 8 * 6 + 4 * 4 * 8)
-    with pytest.raises(ValueError, match="skips=True"):
-        model.decode(np.zeros((1, *model.latent_shape), "float32"))
-    images = random_images(4, 16, 16, 3)
-    model.compile("adam", "mse")
-    model.fit(images, images, verbose=0)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(outputs_of(loaded, images), outputs_of(model, images), atol=1e-6)
+def test_a_file_with_skips_names_the_model_to_use():
+    config = ConvAutoencoder(**TINY).get_config()
+    assert ConvAutoencoder.from_config({**config, "skips": False}).get_config().keys() == config.keys()
+    with pytest.raises(ValueError, match="use a RestorationUNet"):
+        ConvAutoencoder.from_config({**config, "skips": True})
 
 
 def test_variational_bottleneck_draws_in_training_and_adds_the_divergence():
@@ -128,10 +121,10 @@ def test_any_height_and_width(build, tmp_path):
     pairs = [(sized, sized) for sized in (images, random_images(8, 8, 12, 3), random_images(8, 4, 4, 3))]
     unknown.fit(Batches(lambda epoch, step: pairs[step], steps=len(pairs), threads=1), epochs=2, verbose=0)
     if keras.backend.backend() == "jax":
-        with pytest.raises(RuntimeError, match=r"as `model\.for_image_shape\(\(128, 128, 3\)\)` is, .*\(None, None"):
+        with pytest.raises(RuntimeError, match=r"such as `model\.for_image_shape\(\(128, 128, 3\)\)`, .*\(None, None"):
             unknown.export(tmp_path / "unknown", verbose=False)
     inputs = keras.Input((None, None, 3))
-    if unknown.has_latents:
+    if isinstance(unknown, ConvAutoencoder):
         latents = ops.convert_to_numpy(unknown.encode(images))
         np.testing.assert_allclose(outputs_of(keras.Model(inputs, unknown.encode(inputs)), images), latents, atol=1e-6)
     keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(unknown(inputs))).save(tmp_path / "functional.keras")
@@ -140,7 +133,20 @@ def test_any_height_and_width(build, tmp_path):
         means = outputs_of(unknown, sized).mean(axis=(1, 2))
         np.testing.assert_allclose(outputs_of(loaded, sized), means, atol=1e-5)
     assert outputs_of(unknown.for_image_shape((8, 12, 3)), pairs[1][0]).shape == (8, 8, 12, 3)
-    with pytest.raises(ValueError, match=r"as model\.for_image_shape\(\(128, 128, 3\)\) has\. Received: image_shape"):
+    with pytest.raises(ValueError, match=r"such as model\.for_image_shape\(\(128, 128, 3\)\)\. Received: image_shape"):
         keras_recon.reconstruct(unknown, images[0])
-    with pytest.raises(ValueError, match=r"\(batch, None, None, 3\), None a multiple of 4\..*\(8, 16, 22, 3"):
-        unknown(images[:, :, :22])
+    with pytest.raises(ValueError, match=r"\(batch, height, width, 3\), .* multiples of 1?4?\..*\(8, 16, 22, 4"):
+        unknown(np.concatenate([images[:, :, :22], images[:, :, :22, :1]], axis=-1))
+
+
+def test_other_sizes_than_the_models_own(tmp_path):
+    model = ConvAutoencoder(**TINY)
+    model.adapt(random_images(8, 16, 16, 3))
+    images = random_images(4, 24, 8, 3)
+    expected = outputs_of(model.for_image_shape((24, 8, 3)), images)
+    np.testing.assert_allclose(outputs_of(model, images), expected, atol=1e-6)
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-5)
+    model.compile("adamw", "mse")
+    assert np.isfinite(model.fit(images, images, verbose=0).history["loss"]).all()
+    with pytest.raises(ValueError, match=r"multiples of 4\. Received: shape=\(4, 24, 6, 3\)"):
+        model(images[:, :, :6])

@@ -25,7 +25,6 @@ BUILDERS = {
     "ViTReconstructor": lambda: models.ViTReconstructor(**TINY),
     "masked": lambda: models.ViTReconstructor(**TINY, mask_ratio=0.5, seed=0),
     "ConvAutoencoder": lambda: models.ConvAutoencoder(**CONV),
-    "skips": lambda: models.ConvAutoencoder(**CONV, skips=True),
     "PretrainedViTReconstructor": lambda: models.PretrainedViTReconstructor(tiny_backbone(), latent_dim=5),
     "LinearReconstructor": lambda: models.LinearReconstructor((16, 16, 3), 4, 5),
     "RestorationUNet": lambda: models.RestorationUNet(**TINY_UNET),

@@ -86,7 +86,7 @@ def test_hidden_pixels_change_nothing(config, hidden):
     for function in (
         lambda x: model(x, patch_mask=mask, training=False),
         lambda x: model.reconstruct_masked(x, mask),
-        lambda x: model.encode(x, mask),
+        lambda x: model.encode(x, patch_mask=mask),
     ):
         np.testing.assert_array_equal(to_numpy(function(images)), to_numpy(function(other)))
     fixed = np.where(pixels(model.fixed_mask), np.float32(np.nan), images)
@@ -109,9 +109,9 @@ def test_visible_patches_are_encoded_as_if_there_were_no_others():
     features = model.latent_head(encoder.norm(tokens)) / 16
     expected = np.tile(to_numpy(model.mask_token.token), (3, 4, 4, 1))
     expected[~mask] = to_numpy(features).reshape(-1, 5) + to_numpy(model.linear.encode(patches[~mask]))
-    np.testing.assert_allclose(to_numpy(model.encode(images, mask)), expected, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(model.encode(images, patch_mask=mask)), expected, atol=1e-5)
     # With nothing hidden it is the encoding without a mask.
-    everything = to_numpy(model.encode(images, np.zeros((3, 4, 4), bool)))
+    everything = to_numpy(model.encode(images, patch_mask=np.zeros((3, 4, 4), bool)))
     np.testing.assert_allclose(everything, to_numpy(model.encode(images)), atol=1e-5)
 
 

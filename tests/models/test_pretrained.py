@@ -33,12 +33,12 @@ def test_features_are_the_outputs_of_the_chosen_blocks():
     pyramid = keras.Model(model.backbone.inputs, dict(model.backbone.pyramid_outputs))
     outputs = pyramid.predict((images - model.mean) / np.array(model.std, "float32"), verbose=0)
     expected = [layer_norm(outputs[name])[:, 2:].reshape(2, 4, 4, 8) for name in ("stem", "stage2", "stage3")]
-    features = ops.convert_to_numpy(model.features(images, None))
+    features = ops.convert_to_numpy(model.features(images))
     np.testing.assert_allclose(features, np.concatenate(expected, axis=-1), atol=1e-4)
     # A ViT's output is its last block's behind a norm, here still with gamma 1 and beta 0.
     model = tiny("vit", feature_layers=(3,))
     tokens = outputs_of(model.backbone, 2 * images - 1)[:, 1:]
-    features = ops.convert_to_numpy(model.features(images, None))
+    features = ops.convert_to_numpy(model.features(images))
     np.testing.assert_allclose(features, tokens.reshape(2, 4, 4, 8), atol=1e-4)
 
 
@@ -47,12 +47,12 @@ def test_a_stem_sees_pixels_that_the_backbone_does_not():
     assert model.latent_head.kernel.shape[0] == 8 + 8
     assert "convolutional stem" in model.trainable_report()
     images = random_images(2, 16, 16, 3)
-    block, stem = np.split(ops.convert_to_numpy(model.features(images, None)), 2, axis=-1)
+    block, stem = np.split(ops.convert_to_numpy(model.features(images)), 2, axis=-1)
     levels = model.conv_stem(4.0 * images - 2.0)
     np.testing.assert_allclose(stem, ops.convert_to_numpy(levels[-1]), atol=1e-5)
     without = tiny(feature_layers=(1,))
     without.backbone.set_weights(model.backbone.get_weights())
-    np.testing.assert_allclose(block, ops.convert_to_numpy(without.features(images, None)), atol=1e-5)
+    np.testing.assert_allclose(block, ops.convert_to_numpy(without.features(images)), atol=1e-5)
     assert all(v.trainable for v in model.conv_stem.weights) and model.conv_stem.trainable_weights
 
 

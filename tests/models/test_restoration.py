@@ -6,6 +6,7 @@ from keras import ops
 from models.test_autoencoder import photo_crops
 
 from keras_recon.models import RestorationUNet
+from keras_recon.models.image_model import can_export
 
 TINY = {"image_shape": (16, 16, 3), "filters": (6, 8), "num_blocks": 1}
 
@@ -21,7 +22,7 @@ def test_contract(changes, tmp_path):
     images = noisy(random_images(4, *model.image_shape))
     model.summary(print_fn=lambda text: None)
     np.testing.assert_array_equal(outputs_of(model, images), images.clip(0, 1))  # it starts at its input
-    assert model.compression_ratio == 1 and not model.decodes_latents and not model.is_masked
+    assert not model.is_masked and not any(hasattr(model, name) for name in ("encode", "latent_dim", "latent_shape"))
     for name, value in config.items():
         assert model.get_config()[name] == value, name
     check_training(model, images, random_images(*images.shape))
@@ -50,13 +51,6 @@ def test_it_enlarges(tmp_path):
         RestorationUNet(**TINY, upscale=3)
 
 
-def test_latents_are_refused():
-    model = RestorationUNet(**TINY)
-    for method in (model.encode, model.decode):
-        with pytest.raises(ValueError, match="no bottleneck"):
-            method(np.zeros((1, 16, 16, 3), "float32"))
-
-
 def test_it_learns_to_remove_noise():
     clean = photo_crops()
     model = RestorationUNet(**TINY)
@@ -77,9 +71,50 @@ def test_other_sizes_with_the_same_weights():
     assert np.abs(larger - images).max() > 1e-3
 
 
+@pytest.mark.parametrize("upscale", [1, 2])
+@pytest.mark.parametrize("size", [(17, 30), (1, 1), (3, 2), (16, 5)])
+def test_any_size_is_padded_by_reflection_and_cropped(size, upscale):
+    model = moved(RestorationUNet(**TINY, upscale=upscale))
+    images = random_images(2, *size, 3)
+    outputs = outputs_of(model, images)
+    enlarged = images.repeat(upscale, axis=1).repeat(upscale, axis=2)
+    sides = enlarged.shape[1:3]
+    pads = [(0, -side % 4) for side in sides]
+    padded = np.pad(enlarged, [(0, 0), *pads, (0, 0)], mode="reflect")
+    plain = moved(RestorationUNet(**TINY))
+    expected = outputs_of(plain, padded)[:, : sides[0], : sides[1]]
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-5)
+
+
+def test_any_size_in_training_and_in_functional_models(tmp_path):
+    model = moved(RestorationUNet(**TINY))
+    images = random_images(2, 13, 22, 3)
+    inputs = keras.Input((None, None, 3))
+    functional = keras.Model(inputs, model(inputs))
+    assert functional.output_shape == (None, None, None, 3)
+    np.testing.assert_allclose(functional.predict(images, verbose=0), outputs_of(model, images), atol=1e-5)
+    model.compile("adamw", "mse")
+    assert np.isfinite(model.fit(images, images, verbose=0).history["loss"]).all()
+    if can_export("tf_saved_model") and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        unknown = model.for_image_shape((None, None, 3))
+        unknown.export(tmp_path / "served", verbose=False)
+        loaded = tf.saved_model.load(str(tmp_path / "served"))
+        np.testing.assert_allclose(loaded.serve(images), outputs_of(model, images), atol=1e-5)
+
+
+def moved(model):
+    """The model with random numbers in place of the zeros of its last layer."""
+    kernel = model.decoder.upsamples[-1].conv.kernel
+    kernel.assign(0.05 * np.random.default_rng(5).standard_normal(kernel.shape))
+    return model
+
+
 def test_wrong_sizes_are_named():
-    with pytest.raises(ValueError, match="patch_size=4, image_shape=\\(18, 16, 3\\)"):
-        RestorationUNet((18, 16, 3), filters=(6, 8))
     with pytest.raises(ValueError, match="filters=\\(\\)"):
         RestorationUNet(filters=())
+    with pytest.raises(ValueError, match="image_shape=\\(16, 16\\)"):
+        RestorationUNet((16, 16), filters=(6, 8))
     assert ops.shape(RestorationUNet(**TINY)(np.zeros((2, 16, 16, 3)))) == (2, 16, 16, 3)
