@@ -111,6 +111,7 @@ class AnomalyDetector(keras.Model):
 
     @property
     def threshold(self) -> float:
+        """Distance above which a patch is anomalous."""
         return float(self.threshold_weight.value)
 
     def fit_good(

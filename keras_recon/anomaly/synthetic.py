@@ -70,6 +70,7 @@ def damaged_photos(
 
 
 def dark_spots(photo, other, rng):
+    """Darken one to three spots."""
     mask = np.zeros(photo.shape[:2], bool)
     for _ in range(rng.integers(1, 4)):
         mask |= _blob(mask.shape, _log_uniform(rng, 2, 20), rng)
@@ -77,6 +78,7 @@ def dark_spots(photo, other, rng):
 
 
 def dark_line(photo, other, rng):
+    """Darken a random walk of 1 to 5 pixels width."""
     steps = int(_log_uniform(rng, 25, 220))
     angles = rng.normal(np.pi / 2, 0.5) + np.cumsum(rng.normal(0, 0.15, steps))
     start = rng.uniform(0.1, 0.9, 2) * photo.shape[:2]
@@ -91,6 +93,7 @@ def dark_line(photo, other, rng):
 
 
 def pasted_piece(photo, other, rng):
+    """Paste a rectangle of the photo elsewhere, brighter or darker, and rotated half of the time."""
     shape = np.array(photo.shape[:2])
     largest = max(1, shape.min() // 2)  # the rotated piece fits too
     height, width = (min(int(_log_uniform(rng, 8, 100)), largest) for _ in range(2))
@@ -106,6 +109,7 @@ def pasted_piece(photo, other, rng):
 
 
 def rough_patch(photo, other, rng):
+    """Blend a patch with the texture of the other photo and with noise."""
     height, width = photo.shape[:2]
     mask = _blob((height, width), rng.uniform(12, 50), rng)
     turned = other.swapaxes(0, 1)

@@ -1,0 +1,1 @@
+"""Measuring models, and comparing them with baselines and codecs."""
