@@ -140,9 +140,8 @@ def training_batches(
 def epoch_batches(pairs: RandomPairs, batch_size: int, steps_per_epoch: int) -> "tf.data.Dataset | Batches":
     """Create a data set of the batches of one epoch: of epoch 0 in the first iteration, then of epoch 1, and so on."""
     if not _has_tensorflow():
-        return Batches(
-            lambda epoch, step: pairs.batch(epoch, step * batch_size, batch_size), steps_per_epoch, PYTHON_THREADS
-        )
+        threads = PYTHON_THREADS
+        return Batches(lambda epoch, i: pairs.batch(epoch, i * batch_size, batch_size), steps_per_epoch, threads)
     import tensorflow as tf
 
     epochs = count()
@@ -177,12 +176,9 @@ def validation_batches(
     """
     degraded, clean = grid_pairs(photos, image_shape, limit, degradation)
     if not _has_tensorflow():
-
-        def batch(_, step):
-            of_step = slice(step * batch_size, (step + 1) * batch_size)
-            return degraded[of_step], clean[of_step]
-
-        return Batches(batch, -(-len(clean) // batch_size), threads=1)
+        starts = range(0, len(clean), batch_size)
+        batches = [tuple(images[start : start + batch_size] for images in (degraded, clean)) for start in starts]
+        return Batches(lambda epoch, step: batches[step], len(batches), threads=1)
     import tensorflow as tf
 
     images = (clean,) if degraded is clean else (degraded, clean)

@@ -80,7 +80,8 @@ class Store:
 
         Args:
             indices: of the photos, (windows,).
-            tops, lefts: corners of the windows in the first part, (windows,).
+            tops: of the windows in the first part, (windows,).
+            lefts: the same.
             size: (height, width) of the windows in the first part.
 
         Returns:

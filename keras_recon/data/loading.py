@@ -21,18 +21,8 @@ from keras_recon.images import SUFFIXES
 from keras_recon.images.pixels import MODES, to_channels
 
 # The photographs of scikit-image, without its drawings, texts, masks, micrographs and the second stereo view.
-SAMPLE_TRAIN = (
-    "astronaut",
-    "brick",
-    "cat",
-    "clock",
-    "coins",
-    "grass",
-    "gravel",
-    "hubble_deep_field",
-    "moon",
-    "stereo_motorcycle",
-)
+SAMPLE_TRAIN = ("astronaut", "brick", "cat", "clock", "coins", "grass", "gravel")
+SAMPLE_TRAIN += ("hubble_deep_field", "moon", "stereo_motorcycle")
 SAMPLE_VALIDATION = ("camera", "coffee", "rocket")
 TFDS_VALIDATION = ("validation", "val", "test")  # splits of TensorFlow Datasets; the first that exists is used
 
@@ -172,8 +162,7 @@ def load_photos(
 def all_photos(data, target=None, channels: int = 3, data_dir: str | None = None, on_bad: str = "error") -> Photos:
     """Return all photos or pairs of a folder, CSV file or list of paths; of other data the part for training.
 
-    Args:
-        data, target, channels, data_dir, on_bad: see `load_photos`.
+    The arguments are those of `load_photos`.
     """
     return find_photos(data, target, channels, data_dir, on_bad, divided=False)[0]
 
@@ -208,9 +197,7 @@ def folder_photos(folder: str | Path, channels: int = 3, on_bad: str = "error") 
 def find_photos(data, target, channels, data_dir, on_bad, divided: bool = True) -> Sequence[Photos]:
     """Return [training, validation] of data that is divided, else [all photos].
 
-    Args:
-        data, target, channels, data_dir, on_bad: see `load_photos`.
-        divided: whether subfolders for training and for validation divide a folder.
+    The arguments are those of `load_photos`; `divided` says whether subfolders for training and for validation count.
     """
     if target is not None and not all(_is_path(folder) and os.path.isdir(folder) for folder in (data, target)):
         raise ValueError(f"`data` and `target` must be folders of images. Received: data={data!r}, target={target!r}")
@@ -270,27 +257,22 @@ def _listed_photos(data: list, channels: int, on_bad: str, divided: bool) -> lis
             "`data` must be a list of paths, or a pair (train, validation) of lists of paths or images. "
             f"Received: {len(data)}" + (f" of type {type(data[0]).__name__}" if data else "")
         )
-    if not all(map(len, data)):
+    counts = [*map(len, data)]
+    if not all(counts):
         raise ValueError(
-            f"`data` must have images for training and for validation. Received: {len(data[0])} and {len(data[1])}"
+            f"`data` must have images for training and for validation. Received: {counts[0]} and {counts[1]}"
         )
-    return [
-        _listed_photos([*part], channels, on_bad, False)[0] if _is_path(part[0]) else _array_photos(part, channels)
-        for part in data
-    ]
+    options = (channels, on_bad, False)
+    return [_listed_photos(p, *options)[0] if _is_path(p[0]) else _array_photos(p, channels) for p in data]
 
 
 def _array_photos(images, channels: int) -> Photos:
     for image in images:
-        if image.ndim != 3 or image.shape[-1] != channels:
+        valid = image.dtype == np.uint8 or (image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1)
+        if image.ndim != 3 or image.shape[-1] != channels or not valid:
             raise ValueError(
-                f"`data` must be images (height, width, {channels}). Received: an image of shape {image.shape}"
-            )
-        in_range = np.issubdtype(image.dtype, np.floating) and image.min() >= 0 and image.max() <= 1
-        if image.dtype != np.uint8 and not in_range:
-            raise ValueError(
-                f"`data` must be uint8 or float in [0, 1]. "
-                f"Received: an image of {image.dtype} from {image.min()} to {image.max()}"
+                f"`data` must be images (height, width, {channels}), uint8 or float in [0, 1]. Received: an image of "
+                f"shape {image.shape}, {image.dtype} from {image.min()} to {image.max()}"
             )
     return Photos(range(len(images)), images.__getitem__)
 
@@ -327,47 +309,35 @@ def _tfds_photos(name: str, channels: int, data_dir: str | None, on_bad: str) ->
 
 
 def _tfds_split(builder, name: str, channels: int, on_bad: str) -> Photos:
-    import tensorflow_datasets
+    import tensorflow_datasets as tfds
 
-    if name not in builder.info.splits:
-        raise ValueError(f"tfds:{builder.name} must have the split {name!r}. Received: {list(builder.info.splits)}")
-    key, split_info = _image_key(builder), builder.info.splits[name]
-    if builder.info.file_format == tensorflow_datasets.core.FileFormat.TFRECORD:
-        read = _TFRecords(split_info.filepaths, builder.info.features).read
-    else:
-        read = builder.as_data_source(name).__getitem__
-    return Photos(
-        range(split_info.num_examples),
-        lambda index: to_channels(read(index)[key], channels),
-        on_bad=on_bad,
-        shared_files=split_info.filepaths,
-    )
-
-
-def _image_key(builder) -> str:
-    import tensorflow_datasets
-
-    kinds = tensorflow_datasets.features
-    features = sorted(builder.info.features.items())
-    keys = [k for k, kind in features if isinstance(kind, kinds.Image) and not isinstance(kind, kinds.LabeledImage)]
+    info = builder.info
+    if name not in info.splits:
+        raise ValueError(f"tfds:{builder.name} must have the split {name!r}. Received: {list(info.splits)}")
+    kinds = sorted((key, kind) for key, kind in info.features.items() if isinstance(kind, tfds.features.Image))
+    keys = [key for key, kind in kinds if not isinstance(kind, tfds.features.LabeledImage)]
     if "image" not in keys and len(keys) != 1:
         raise ValueError(f"tfds:{builder.name} must have one image feature, or one named 'image'. Received: {keys}")
-    return "image" if "image" in keys else keys[0]
+    key, files = "image" if "image" in keys else keys[0], info.splits[name].filepaths
+    is_sequential = info.file_format == tfds.core.FileFormat.TFRECORD
+    examples = _TFRecords(files, info.features) if is_sequential else builder.as_data_source(name)
+    count = info.splits[name].num_examples
+    return Photos(range(count), lambda i: to_channels(examples[i][key], channels), on_bad=on_bad, shared_files=files)
 
 
 class _TFRecords:
     """Random access to TFRecord files, which `tensorflow_datasets` provides for its other formats only."""
 
-    def __init__(self, paths, features):
-        self.paths = [str(path) for path in paths]
+    def __init__(self, files, features):
+        self.files = [str(path) for path in files]
         self.features = features
-        self.records = np.array([(i, *record) for i, path in enumerate(self.paths) for record in _spans(path)])
+        self.spans = np.array([(i, *span) for i, path in enumerate(self.files) for span in _spans(path)])
 
-    def read(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict:
         import tensorflow as tf
 
-        file, offset, length = self.records[index]
-        with tf.io.gfile.GFile(self.paths[file], "rb") as f:
+        file, offset, length = self.spans[index]
+        with tf.io.gfile.GFile(self.files[file], "rb") as f:
             f.seek(int(offset))
             return self.features.deserialize_example_np(f.read(int(length)))
 

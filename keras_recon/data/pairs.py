@@ -76,9 +76,8 @@ def _by_stem(folder):
     for name in walk(folder)[0]:
         stem = PurePath(name).with_suffix("").as_posix()
         if stem in stems:
-            raise ValueError(
-                f"A photo must have one file, to be paired. Received: {stems[stem]} and {name} in {folder}"
-            )
+            files = f"{stems[stem]} and {name} in {folder}"
+            raise ValueError(f"A photo must have one file, to be paired. Received: {files}")
         stems[stem] = name
     if not stems:
         raise ValueError(f"Found no image in {folder}")
@@ -167,12 +166,9 @@ def warn_of_shifts(photos: Photos):
             continue
     shifted = sorted((name for name in shifts if any(shifts[name])), key=lambda name: -np.hypot(*shifts[name]))
     if shifted:
-        logger.warning(
-            "%d of %d pairs that were looked at are shifted, in pixels down and right: %s",
-            len(shifted),
-            len(shifts),
-            ", ".join(f"{shown(name)} by {shifts[name]}" for name in shifted[:WORST]),
-        )
+        worst = ", ".join(f"{shown(name)} by {shifts[name]}" for name in shifted[:WORST])
+        text = "%d of %d pairs that were looked at are shifted, in pixels down and right: %s"
+        logger.warning(text, len(shifted), len(shifts), worst)
 
 
 def shift_of(degraded: np.ndarray, clean: np.ndarray) -> tuple[int, int]:

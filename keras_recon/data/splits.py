@@ -54,11 +54,8 @@ def group_copies(paths: Sequence[str | Path], cache: str | Path | None = None) -
     [0, 1, 0]
     """
     if len(paths) > MAX_COMPARED:
-        logger.warning(
-            "%s photos are not searched for copies, which could then be on both sides of the split: up to %s are",
-            f"{len(paths):,}",
-            f"{MAX_COMPARED:,}",
-        )
+        text = f"{len(paths):,} photos are not searched for copies, which could then be on both sides of the split: "
+        logger.warning("%sup to %s are", text, f"{MAX_COMPARED:,}")
         return np.arange(len(paths))
     images = thumbnails(paths, cache)
     centered = images.reshape(len(images), -1).astype("float32")
@@ -134,9 +131,8 @@ def split(photos: Photos, cache: str | Path | None = None, by_file_name: bool = 
     groups = group_copies([photos.paths[key][-1] for key in photos.keys], cache)
     _report_copies(photos.keys, groups)
     if groups.max() == 0:
-        logger.warning(
-            "there is but one photo, %s: half of it is for training, half for validation", shown(photos.keys[0])
-        )
+        text = "there is but one photo, %s: half of it is for training, half for validation"
+        logger.warning(text, shown(photos.keys[0]))
         return _half(photos, 0), _half(photos, 1)
     held = held_out([Path(key).name for key in photos.keys] if by_file_name else photos.keys, groups.tolist())
     training, validation = ([key for key, there in zip(photos.keys, held) if there == part] for part in (False, True))
@@ -211,13 +207,9 @@ def _report_copies(keys, groups):
     sizes = np.bincount(groups)[groups]
     if sizes.max() > 1:
         group = groups[(sizes > 1).argmax()]
-        alike = [key for key, of_key in zip(keys, groups) if of_key == group][:2]
-        logger.warning(
-            "%s of %s photos look like copies, such as %s: copies are on one side of the split",
-            f"{(sizes > 1).sum():,}",
-            f"{len(groups):,}",
-            " and ".join(map(shown, alike)),
-        )
+        alike = " and ".join([shown(key) for key, of_key in zip(keys, groups) if of_key == group][:2])
+        count = f"{(sizes > 1).sum():,} of {len(groups):,}"
+        logger.warning("%s photos look like copies, such as %s: copies are on one side of the split", count, alike)
 
 
 def _half(photos, index):
