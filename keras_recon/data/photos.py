@@ -32,12 +32,13 @@ class BadFiles:
         reasons: the files that are known to be bad, see below.
 
     Attributes:
+        policy: "skip" or "error".
         reasons: why each bad file cannot be used, by its key as text.
     """
 
     def __init__(self, on_bad: str, reasons: Mapping[str, str] | None = None):
         require(on_bad in POLICIES, "on_bad", f"one of {POLICIES}", on_bad)
-        self.on_bad = on_bad
+        self.policy = on_bad
         self.reasons = dict(reasons or {})
         self._good = set()
 
@@ -47,7 +48,7 @@ class BadFiles:
 
     def reject(self, key, reason: str):
         """Count a file as bad: log it once, or raise a ValueError."""
-        if self.on_bad == "error":
+        if self.policy == "error":
             raise ValueError(str(BadImage(reason, key)))  # tf.data passes the message of a ValueError on
         is_new = str(key) not in self.reasons
         self.reasons[str(key)] = reason  # before logging, which takes time: other threads may meet the file
@@ -215,7 +216,7 @@ class Photos(Sequence):
             keys: of the photos.
             bad: the photos among them that are known to be bad; by default all that are known.
         """
-        return self.derive(keys=keys, on_bad=BadFiles(self.on_bad.on_bad, self.bad if bad is None else bad))
+        return self.derive(keys=keys, on_bad=BadFiles(self.on_bad.policy, self.bad if bad is None else bad))
 
     def unkept(self) -> "Photos":
         """Return a source of the same photos that keeps none in memory."""

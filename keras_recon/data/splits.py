@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from keras_recon.data.folders import stamp
-from keras_recon.data.photos import BadFiles, Photos, read_photo
+from keras_recon.data.photos import Photos, read_photo
 from keras_recon.images.decoding import BadImage, open_image
 from keras_recon.utils.files import replacing
 from keras_recon.utils.tables import shown
@@ -228,5 +228,4 @@ def _half(photos, index):
         return halves if photos.is_paired else halves[0]
 
     paths = {name: photos.paths[key] for name, key in keys.items()}
-    policy = BadFiles(photos.on_bad.on_bad, photos.bad if index == 0 else None)
-    return photos.derive(keys=[*keys], read=read, paths=paths, file_channels=None, on_bad=policy)
+    return photos.derive(keys=[*keys], read=read, paths=paths, file_channels=None, on_bad=photos.on_bad.policy)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -137,3 +139,29 @@ def test_a_photo_that_is_too_small_is_bad_and_a_long_one_takes_little_memory():
     assert sum(len(part) for part in photo_grids(photos, (64, 64), 64)) == 16 + 1
     assert list(photos.bad) == ["dot", "line"]
     assert photos.bad["line"].startswith("1x10000 pixels are too few for crops of 64x64")
+
+
+def test_sources_are_immutable_and_those_derived_share_what_is_bad(caplog):
+    photos = Photos("abcdef", reading("cf"), on_bad="skip")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        photos.read = None
+    small, unkept = photos.downscaled(9), photos.unkept()
+    assert small.first_usable([2, 3]).shape == (9, 9, 3)
+    assert photos.bad == unkept.bad == {"c": "torn"}
+    assert list(unkept.first_usable([2, 3])[0, 0]) == [ord("d")] * 3
+    assert caplog.text.count("c is left out: torn") == 1
+    part = photos.subset("ab", bad={})
+    assert not part.bad and [*part.keys] == ["a", "b"] and photos.bad
+
+
+def test_photos_of_pairs_are_tuples_in_memory_or_not():
+    def read(key):
+        clean = np.full((20, 24, 3), ord(key), "uint8")
+        return 255 - clean[::2, ::2], clean
+
+    kept, unkept = (Photos("ab", read, size, is_paired=True, upscale=2) for size in (2**20, 0))
+    for photos in (kept, kept, unkept):
+        degraded, clean = photos[1]
+        assert degraded.shape == (10, 12, 3) and clean.shape == (20, 24, 3)
+        assert (degraded == 255 - ord("b")).all() and (clean == ord("b")).all()
+    assert (kept.store.offsets >= 0).sum() == 1 and (unkept.store.offsets < 0).all()
