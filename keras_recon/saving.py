@@ -12,7 +12,7 @@ import h5py
 import keras
 from packaging.version import Version
 
-from keras_recon.models.budget import budget
+from keras_recon.expected_weights import BACKBONES, check_expected
 from keras_recon.models.image_model import ImageModel
 from keras_recon.presets import model_file
 from keras_recon.version import __version__
@@ -26,33 +26,34 @@ MAX_DEPTH, MAX_OBJECTS = 32, 10_000  # of the groups of its weights: those of a 
 MAX_NUMBER = 2**16  # of a configuration: pixels, widths, depths
 
 
-def load_model(path: str | Path, expected: type[keras.Model] = ImageModel) -> keras.Model:
-    """Load a preset by its name, a `.keras` file, or that of a run's folder.
+def load_model(path: str | Path, expected: type[keras.Model] = ImageModel, trusted: bool = False) -> keras.Model:
+    """Load a preset by its name, a `.keras` file, or the file in a run's folder.
 
-    `keras_recon.presets.PRESETS` lists the names. A file or folder of that name comes first.
+    `keras_recon.presets.PRESETS` lists the names. A file or folder with the name of a preset takes precedence.
 
-    A file need not be trusted: it is looked through before Keras gets it, and runs no code.
+    Files of strangers can be loaded: the file is checked before Keras reads it, and runs no code.
 
-    - The archive: what Keras writes and nothing else, with its checksums, stored or deflated to an eighth at the least.
-    - The configuration: an `expected` model, of keras_recon or registered by this process, with objects of no other
-      classes in it than backbones of keras-hub, dtype policies and layers that this process registered; numbers up to
-      65,536.
-    - The weights: finite numbers that are in the file itself, as many as the configuration asks for.
+    - The archive holds only the files that Keras writes, with valid checksums, compressed at most eightfold.
+    - The config is an `expected` model with objects of known classes: those of this package, the keras-hub backbones
+      that it supports, dtype policies, and layers that this process has registered. Numbers are at most 65,536.
+    - The file holds every large weight that the config asks for, see `keras_recon.expected_weights`, and only finite
+      numbers.
 
-    `keras.saving.load_model` does the same for a file that is fine. Its `safe_mode` refuses code and wrong checksums
-    too, but makes any object of Keras and keras-hub, and refuses bombs from 4 GiB on.
-
-    HDF5 is a parser in C: for files of strangers, limit what the process may have.
+    `keras.saving.load_model` gives the same model for a valid file. With `safe_mode` it runs no code either, but it
+    creates any object of Keras and keras-hub, of any size. HDF5 is parsed by a C library: limit the memory and the
+    rights of a process that reads files of strangers.
 
     Args:
         path: a name, a file or a folder.
         expected: the class of the model, such as `keras_recon.compression.ImageCodec`.
+        trusted: whether the file comes from a trusted source. Objects of all classes that Keras can find are then
+            allowed, of any size; code such as lambda layers is not.
 
     Returns:
         The model, not compiled.
 
     Raises:
-        ValueError: one sentence on what is wrong with the file.
+        ValueError: if the file is invalid, with one sentence that says why.
 
     Example:
 
@@ -68,8 +69,10 @@ def load_model(path: str | Path, expected: type[keras.Model] = ImageModel) -> ke
     try:
         config, metadata, shapes, deflated = _read(path)
         newer = _newer(config, metadata)
-        _check_model(config, expected)
-        with _stored(path, deflated) as file, budget(len(shapes), path.stat().st_size):
+        _check_model(config, expected, trusted)
+        if not trusted:
+            check_expected(config, shapes)
+        with _stored(path, deflated) as file:
             try:
                 model = keras.saving.load_model(file, compile=False, safe_mode=True)
             except ValueError:
@@ -180,8 +183,16 @@ def _newer(config, metadata) -> str:
     return "".join(f"saved by {name} {saved[name]}, this is {here[name]}; " for name in newer)
 
 
-def _check_model(config, expected):
+def _check_model(config, expected, trusted):
+    if trusted:
+        return
     registered = _registered(config)
+    package, _, name = str(config.get("registered_name")).partition(">")
+    if registered is None and name and package not in ("keras_recon", "keras_hub"):
+        raise ValueError(
+            f"this process has no class {config.get('registered_name')}: import the module that registers it first, or "
+            "pass trusted=True for a file from a trusted source"
+        )
     if registered is None or not issubclass(registered, keras.Model):
         raise ValueError(f"a {config.get('registered_name')} is no model of keras_recon")
     if not issubclass(registered, expected):
@@ -210,10 +221,9 @@ def _is_allowed(config):
     registered = _registered(config)
     if registered is None:
         return False
-    import keras_hub  # takes seconds to import
-
-    own = not config["registered_name"].startswith("keras_hub>") and issubclass(registered, keras.layers.Layer)
-    return own or issubclass(registered, keras_hub.models.Backbone)
+    if config["registered_name"].startswith("keras_hub>"):
+        return registered.__name__ in BACKBONES
+    return issubclass(registered, keras.layers.Layer)
 
 
 def _registered(config) -> type | None:

@@ -12,6 +12,7 @@ ORDER += [
     "optimizers",
     "presets",
     "models",
+    "expected_weights",
     "saving",
     "compression",
     "inference",

@@ -118,7 +118,7 @@ def promise(weights, names):
     "change, message",
     [
         (remove, "its weight .* is missing"),
-        (reshape, "has the shape .*, and the model takes"),
+        (reshape, "asks for a weight of the shape .*, which the file does not hold"),
         (link, "link to elsewhere"),
         (stored_elsewhere, "in another file"),
         (promise, "is not stored as plain numbers"),

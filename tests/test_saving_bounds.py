@@ -2,7 +2,6 @@
 
 import io
 import json
-import threading
 import time
 import zipfile
 
@@ -10,6 +9,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from models.tiny_backbones import tiny_backbone
 
 import keras_recon
 from keras_recon import models
@@ -52,11 +52,14 @@ def test_groups_without_end(tmp_path, members, change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"num_layers": 60_000}, "asks for more layers than a file of"),
-        ({"decoder_num_layers": 60_000}, "asks for more layers than a file of"),
-        ({"hidden_dim": 65_536}, "asks for more bytes of weights than a file of"),
-        ({"mlp_dim": 65_536}, "and the model takes"),
-        ({"image_shape": [65_536, 65_536, 3]}, "must have at most 67,108,864 values"),
+        ({"num_layers": 60_000}, r"asks for a weight of the shape \(16, 48\), which the file does not hold"),
+        ({"decoder_num_layers": 60_000}, r"asks for a weight of the shape \(8, 24\), which"),
+        ({"hidden_dim": 65_536}, r"asks for a weight of the shape \(48, 65536\), which"),
+        ({"mlp_dim": 65_536}, r"asks for a weight of the shape \(16, 65536\), which"),
+        ({"image_shape": [65_536, 65_536, 3]}, r"asks for a weight of the shape \(16384, 16384, 16\), which"),
+        ({"image_shape": [65_536, 65_536, 3], "position_embedding": "sincos"}, "must have at most 67,108,864 values"),
+        ({"refiner_filters": 65_536}, r"asks for a weight of the shape \(3, 3, 65536, 65536\), which"),
+        ({"lora_rank": 65_536}, r"asks for a weight of the shape \(16, 65536\), which"),
     ],
 )
 def test_configurations_of_more_than_the_file_holds(tmp_path, members, change, message):
@@ -65,16 +68,56 @@ def test_configurations_of_more_than_the_file_holds(tmp_path, members, change, m
     refuse(tmp_path / "model.keras", {**members, "config.json": json.dumps(config)}, message)
 
 
-def test_the_bound_is_of_the_thread_that_loads_and_ends_with_it(members):
-    make = keras.layers.Layer.__init__
-    made = []
-    with pytest.raises(ValueError, match="asks for more layers"), models.budget.budget(weights=0, size=0):
-        other = threading.Thread(target=lambda: made.extend(keras.layers.ReLU() for _ in range(1000)))
-        other.start()
-        other.join()
-        for _ in range(1000):
-            keras.layers.ReLU()
-    assert len(made) == 1000 and keras.layers.Layer.__init__ is make
+def test_a_decoder_of_more_than_the_file_holds(tmp_path, members):
+    config = json.loads(members["config.json"])
+    sizes = {"num_layers": 60_000, "num_heads": 1, "hidden_dim": 8, "mlp_dim": 8, "patch_size": 4, "channels": 3}
+    layer = {"module": "keras_recon.layers.decoders", "class_name": "TransformerDecoder", "config": sizes}
+    config["config"]["decoder"] = {**layer, "registered_name": "keras_recon>TransformerDecoder"}
+    refuse(tmp_path / "model.keras", {**members, "config.json": json.dumps(config)}, "which the file does not hold")
+
+
+def test_a_layer_of_ours_where_none_belongs(tmp_path, members):
+    config = json.loads(members["config.json"])
+    layer = {"module": "keras_recon.layers", "class_name": "PatchDiscriminator", "config": {}}
+    config["config"]["decoder"] = {**layer, "registered_name": "keras_recon>PatchDiscriminator"}
+    refuse(tmp_path / "model.keras", {**members, "config.json": json.dumps(config)}, "not loaded from files at this")
+
+
+@pytest.mark.parametrize("family", ["vit", "deit", "dinov2", "dinov3", "clip", "siglip"])
+def test_backbones_of_more_than_the_file_holds(tmp_path, family):
+    model = models.PretrainedViTReconstructor(tiny_backbone(family), latent_dim=5, decoder="linear")
+    model.save(tmp_path / "good.keras")
+    assert keras_recon.load_model(tmp_path / "good.keras").latent_dim == 5
+    with zipfile.ZipFile(tmp_path / "good.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    widths = "mlp_dim" if family == "vit" else "intermediate_dim"
+    for name, value in (("num_layers", 60_000), ("hidden_dim", 65_536), (widths, 65_536)):
+        config = json.loads(members["config.json"])
+        config["config"]["backbone"]["config"][name] = value
+        changed = {**members, "config.json": json.dumps(config)}
+        refuse(tmp_path / f"{name}.keras", changed, "asks for a weight of the shape .* which the file does not hold")
+
+
+def test_a_class_that_is_not_there_is_to_be_imported_or_trusted(tmp_path, members):
+    config = json.loads(members["config.json"])
+    config["registered_name"] = "lab>OurModel"
+    data = {**members, "config.json": json.dumps(config)}
+    refuse(tmp_path / "model.keras", data, "no class lab>OurModel: import the module that registers it first, or pass")
+
+
+def test_a_trusted_file_of_another_backbone(tmp_path):
+    from keras_hub.models import ViTBackbone
+
+    @keras.saving.register_keras_serializable("keras_hub")
+    class LabBackbone(ViTBackbone):
+        """Of a name that is not in the list."""
+
+    sizes = {"patch_size": 4, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 12}
+    backbone = LabBackbone(image_shape=(16, 16, 3), **sizes)
+    models.PretrainedViTReconstructor(backbone, latent_dim=5, decoder="linear").save(tmp_path / "lab.keras")
+    with pytest.raises(ValueError, match=r"foreign class .*LabBackbone"):
+        keras_recon.load_model(tmp_path / "lab.keras")
+    assert type(keras_recon.load_model(tmp_path / "lab.keras", trusted=True).backbone) is LabBackbone
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
