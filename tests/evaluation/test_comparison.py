@@ -167,6 +167,20 @@ def test_degraded_images(tmp_path):
     assert "left out, as they do not undo noise:25" in (tmp_path / "out" / "comparison.md").read_text()
 
 
+def test_a_model_without_a_bottleneck_has_no_latent_columns():
+    networks = {"unet": models.RestorationUNet((16, 16, 3), filters=(4, 4), num_blocks=1)}
+    noise, others = degradations.GaussianNoise(25), random_images(96, 16, 16, 3, seed=1)
+    fitting = [(others, others)]
+    alone = compare({}, IMAGES, PHOTOS, fitting, BATCHES, noise, networks)
+    assert alone.rows["pca"]["latent values"] == 16 * 16 * 3  # all values of 8x8 patches
+    networks["linear"] = models.LinearReconstructor((16, 16, 3), 4, 5)
+    networks["linear"].adapt(IMAGES)
+    rows = compare({}, IMAGES, PHOTOS, fitting, BATCHES, noise, networks).rows
+    assert rows["unet"]["psnr"] == pytest.approx(alone.rows["unet"]["psnr"], abs=1e-3)
+    assert not {"latent values", "compression ratio", "bytes"} & rows["unet"].keys()
+    assert rows["pca"]["latent values"] == rows["linear"]["latent values"] == 80
+
+
 def test_curves_are_those_of_the_log(measured):
     curve = Curve.of(measured[0]["vit"][1])
     assert (curve.steps.tolist(), curve.seconds.tolist(), curve.psnr.tolist()) == ([10, 20], [5.0, 9.0], [21.0, 22.0])
