@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_recon.compression import ImageCodec
 from keras_recon.metrics import psnr
+from keras_recon.models.layer_state import layers_by_path
 
 TIMED_CALLS = 3
 # Largest absolute difference of pixels in [0, 1]. With random weights, another order of sums changed pixels by 5e-6 in
@@ -90,7 +91,7 @@ def certify(model: keras.Model, paths: dict[str, Path], images: np.ndarray, clea
 
 def quantization_modes(model: keras.Model) -> set[str]:
     """Find the modes in which Keras quantised layers of a model: "int8", "int4"."""
-    return {layer.dtype_policy.quantization_mode for layer in model._flatten_layers()} - {None}
+    return {layer.dtype_policy.quantization_mode for layer in layers_by_path(model).values()} - {None}
 
 
 def _run(model, images) -> np.ndarray:

@@ -13,7 +13,7 @@ from keras import ops
 from keras_recon import losses
 from keras_recon.metrics import named
 from keras_recon.models import finetuning
-from keras_recon.models.layer_state import freeze, frozen_paths, quantize, quantized_paths
+from keras_recon.models.layer_state import freeze, frozen_paths, layers_by_path, quantize, quantized_paths
 from keras_recon.presets import PRESETS, model_file
 from keras_recon.utils.files import replacing, save_weights
 from keras_recon.utils.run import Run
@@ -184,7 +184,8 @@ class ImageModel(keras.Model):
 
     def evaluate(self, x=None, *args, **kwargs):
         """Compute loss and metrics, see `keras.Model.evaluate`."""
-        within_fit = "_use_cached_eval_dataset" in kwargs  # how `fit` calls this after every epoch
+        # `fit` calls this after every epoch with a private argument. There is no public sign of such a call.
+        within_fit = "_use_cached_eval_dataset" in kwargs
         return super().evaluate(x if within_fit else self._checked_data(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
@@ -287,16 +288,21 @@ class ImageModel(keras.Model):
             warnings.filterwarnings("ignore", message="Layer .* does not have a `quantize` method")
             super().quantize(mode, config=config, filters=filters, **kwargs)
 
-    def summary(self, *args, **kwargs):
-        """Print a summary, see `keras.Model.summary`; `expand_nested` shows the layers in every part."""
-        parts = [layer for layer in self._flatten_layers() if layer._layers and not hasattr(layer, "layers")]
-        for layer in parts:  # Keras looks into what has `layers`; a lasting attribute would be a part of saved files
-            object.__setattr__(layer, "layers", [*layer._layers])
-        try:
-            super().summary(*args, **kwargs)
-        finally:
-            for layer in parts:
-                object.__delattr__(layer, "layers")
+    def summary(self, line_length=None, positions=None, print_fn=None, expand_nested=False, **kwargs):
+        """Print a summary, see `keras.Model.summary`.
+
+        Args:
+            line_length: see `keras.Model.summary`.
+            positions: see `keras.Model.summary`.
+            print_fn: see `keras.Model.summary`.
+            expand_nested: whether to list the layers in every part, with their parameters.
+            **kwargs: see `keras.Model.summary`.
+        """
+        super().summary(line_length, positions, print_fn, **kwargs)
+        layers = layers_by_path(self) if expand_nested else {}
+        for path, layer in layers.items():
+            text = f"{'  ' * path.count('/')}{layer.name} ({type(layer).__name__})"
+            (print_fn or print)(f"{text:60} {layer.count_params():14,}")
 
     # Files
 

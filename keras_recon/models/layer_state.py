@@ -50,7 +50,7 @@ def _children(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     # Private lists and dictionaries are how Keras and the backends count the same layers. A private attribute that is a
     # layer, such as those of keras.layers.MultiHeadAttention, is the only reference to it.
     return {
-        path: child
+        path.lstrip("_"): child
         for name, value in attributes.items()
         if isinstance(value, keras.layers.Layer) or not name.startswith("_")
         for path, child in _flat(name, value)
@@ -114,7 +114,7 @@ _RECONSTRUCTOR = "linear refiner"
 _NETWORK = "embedding positions blocks norm"
 _PYRAMID = "embedding upsamples levels norm"
 _DINO = "norm1 attention layer_scale1 drop_path norm2 mlp layer_scale2"
-_ATTENTION = "_query_dense _key_dense _value_dense _softmax _dropout_layer _output_dense"
+_ATTENTION = "query_dense key_dense value_dense softmax dropout_layer output_dense"
 ORDER = {
     "keras": {
         "Sequential": "input layers",
@@ -209,7 +209,8 @@ def _old_children(layer: keras.layers.Layer | None) -> list[keras.layers.Layer |
             names = names.split()
             if keras.backend.backend() == "torch":  # where functional models counted their input layer first
                 names.sort(key=lambda name: name not in ("input", "layers"))
-            found = [child for name in names for _, child in _flat(name, getattr(layer, name, None))]
+            paths = _children(layer)
+            found = [paths[path] for name in names for path in paths if path == name or path.startswith(f"{name}/")]
             children = [*([None] if "input" in names else []), *{id(child): child for child in found}.values()]
             break
     else:

@@ -7,6 +7,7 @@ from keras import ops
 from keras_recon import losses, metrics
 from keras_recon.inference import faster_by_xla
 from keras_recon.models import Reconstructor
+from keras_recon.models.layer_state import layers_by_path
 from keras_recon.optimizers import LayerwiseAdamW
 from keras_recon.training.adversarial import AdversarialTraining
 from keras_recon.training.options import TrainingOptions
@@ -68,7 +69,7 @@ def compile_model(trained: Reconstructor | AdversarialTraining, options: Trainin
     jit_compile = "auto"
     if keras.backend.backend() == "tensorflow" and replicas > 1:
         jit_compile = False  # XLA has no sum of gradients over TensorFlow's devices
-        for layer in model._flatten_layers():
+        for layer in layers_by_path(model).values():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True  # or each device normalises by its own images
     elif options.total_steps >= XLA_MIN_STEPS and faster_by_xla(model):
