@@ -1,12 +1,12 @@
-"""Make small files of photos with a trained codec, and photos of them again.
+"""Compress photos with a trained codec, and decompress them.
 
     python examples/compress.py photo.png --model codec --output photo.krc
     python examples/compress.py photo.krc --model codec --decompress --output again.png
 
-INPUT is a file, a folder (searched recursively) or a glob in quotes, and --output a file, or a folder that mirrors the
-input. No photo is overwritten: it may be the original. The codec that made a file is needed to read it. Metadata are
-not kept, nor is a colour profile, which is said where there is one; photos with an alpha channel or of 16 bits are
-refused.
+INPUT is a file, a folder (searched recursively) or a glob in quotes. --output is a file, or a folder that mirrors the
+input. Photos are not overwritten, because they may be the originals. Only the codec that made a file can read it.
+Metadata and colour profiles are dropped, and a message names dropped profiles. Photos with an alpha channel or 16 bits
+are rejected.
 """
 
 import os
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None):
         jobs = plan(args.inputs, args.output, format=format, readable=readable, writable=writable)
         there = [job.target for job in jobs if args.decompress and os.path.lexists(job.target)]
         if there:
-            raise ValueError(f"the photo {there[0]} is there already, maybe the original: choose another --output")
+            raise ValueError(f"the photo {there[0]} exists and may be the original: choose another --output")
         with quiet_start():
             from keras_recon import load_model
             from keras_recon.compression import ImageCodec
@@ -47,23 +47,23 @@ def main(argv: list[str] | None = None):
             print(printable(f"error: {job.source}: {error}"), file=sys.stderr)
             failed += 1
     if failed:
-        fail(f"{failed} of {len(jobs)} files could not be used")
+        fail(f"{failed} of {len(jobs)} files failed")
 
 
 def parse(argv):
     parser = Parser(__doc__)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="files, folders or globs in quotes")
-    add("--model", type=Path, required=True, help="codec, a .keras file, or the folder of a trained one")
+    add("--model", type=Path, required=True, help="'codec', a .keras file, or the folder of a trained codec")
     add("--output", required=True, help="file or folder")
-    add("--decompress", action="store_true", help="make photos of compressed files")
+    add("--decompress", action="store_true", help="decompress files to PNG")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--quality", type=float, help="0 to 100 (default: 50)")
-    group.add_argument("--rate", type=float, metavar="BITS", help="at most so many bits per pixel, at the best quality")
+    group.add_argument("--rate", type=float, metavar="BITS", help="best quality with at most so many bits per pixel")
     args = parser.parse_args(argv)
     check_model_path("--model", args.model)
     if args.decompress and (args.quality, args.rate) != (None, None):
-        fail("--decompress goes without --quality and --rate: a file has its quality")
+        fail("--decompress takes neither --quality nor --rate: files contain their quality")
     args.quality = 50 if args.quality is None else args.quality
     if not 0 <= args.quality <= 100:
         fail(f"--quality must be from 0 to 100. Received: {args.quality:g}")
@@ -80,7 +80,7 @@ def compress(codec, source: Path, target: Path, args) -> str:
 
     photo = read_image(source)
     if photo.alpha is not None or photo.pixels.dtype != "uint8":
-        raise ValueError("it has an alpha channel or 16 bits, which a codec does not keep")
+        raise ValueError("it must have 8 bits and no alpha channel to be compressed")
     pixels = photo.pixels[..., 0].size
     data = compress(codec, photo.pixels, args.quality / 100) if args.rate is None else None
     low, high = 0, MAX_QUALITY + 1  # the best of 256 qualities, by bisection

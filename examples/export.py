@@ -1,6 +1,6 @@
-"""Write a saved model in formats for deployment, and a certificate that each answers as the model does.
+"""Export a saved model to formats for deployment, with a certificate that each file computes what the model computes.
 
-The certificate, parity.json, compares them on crops of the validation photos that ship with scikit-image.
+The certificate, parity.json, compares them on crops of the validation photos of `sample`, which come with scikit-image.
 """
 
 import os
@@ -12,7 +12,7 @@ from app.parser import Parser, check_model_path, fail
 from app.quiet import quiet_start
 
 ONNX, LITERT = ("tf2onnx", "onnxruntime"), ("ai_edge_litert",)
-# The packages of the extra `export` that each format needs.
+# Packages of the extra `export` that each format needs.
 FORMATS = {
     "keras": (),
     "savedmodel": (),
@@ -21,7 +21,7 @@ FORMATS = {
     "onnx_int8": ONNX,
     "litert_int8": LITERT,
 }
-CROPS = 24  # enough for the ranges of a quantised format: 128 gave no better ones
+CROPS = 24  # for the ranges of quantised formats; 128 crops gave no better ranges
 
 
 def main(argv: list[str] | None = None):
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None):
     output = args.output or Run(args.model if os.path.isdir(args.model) else args.model.parent).export
     try:
         model = load_model(args.model)
-        check_size(model)  # the crops need one
+        check_size(model)  # crops need a size
         _, photos = data.load_photos("sample", model.image_shape[-1])
         sides = [model.upscale * side for side in model.image_shape[:2]]
         clean = data.grid_crops(photos, sides, max(sides), CROPS)

@@ -1,8 +1,8 @@
-"""Train a codec: one model for all qualities, that makes files of photos.
+"""Train a codec, one model for all qualities that compresses photos to files.
 
-It begins at a transform codec, or at a trained one with --from codec. After every epoch it is saved, for
-examples/compress.py --model saved_models/codec. TensorBoard shows bits per pixel and PSNR at the middle quality; at the
-end, they are printed for all qualities, and are a curve in TensorBoard, over thousandths of a bit per pixel.
+Training starts from a transform codec, or from a trained codec with --from. The codec is saved after every epoch, for
+examples/compress.py --model saved_models/codec. TensorBoard shows bits per pixel and PSNR at the middle quality. At the
+end, scores at five qualities are printed and logged as a curve in TensorBoard over thousandths of a bit per pixel.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ with quiet_start():
     from keras_recon.metrics import PSNR, MultiScaleSSIM
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Losses, of bits near those of mse at equal qualities, metrics with their headings, and the least side of the crops.
+# Loss (scaled for about as many bits at each quality as mse), metrics with headings, and minimal side of the crops.
 DISTORTIONS = {
     "mse": ("mse", {"psnr": "PSNR (dB)"}, 32),
     "ms-ssim": ("0.02*ms_ssim", {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM"}, 192),
@@ -29,15 +29,15 @@ DISTORTIONS = {
 def main(argv: list[str] | None = None):
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("--data", default="sample", help="photos: 'sample', 'tfds:NAME' or a folder")
-    add("--from", dest="start", metavar="MODEL", help="a codec to begin with: 'codec', a .keras file or a folder")
-    text = "what is weighed against bits: the squared error, or 1 - MS-SSIM, as eyes see (default: %(default)s)"
+    add("--data", default="sample", help="'sample', 'tfds:NAME' or a folder of photos")
+    add("--from", dest="start", metavar="MODEL", help="trained codec to start from: 'codec', a .keras file or a folder")
+    text = "distortion: squared error or 1 - MS-SSIM, which is closer to perception (default: %(default)s)"
     add("--distortion", choices=DISTORTIONS, default="mse", help=text)
-    add("--image-size", type=int, help="side of the crops in pixels, a multiple of 32 (default: 128, of ms-ssim 192)")
+    add("--image-size", type=int, help="side of the crops in pixels, a multiple of 32 (default: 128, for ms-ssim 192)")
     add("--batch-size", type=int, default=8, help="images per step")
     add("--epochs", type=int, default=10)
     add("--steps-per-epoch", type=int, default=200)
-    add("--learning-rate", type=float, default=1e-3, help="peak of a cosine")
+    add("--learning-rate", type=float, default=1e-3, help="peak of a cosine schedule")
     add("--seed", type=int, default=0)
     add("--output", type=Path, default=Path("saved_models/codec"), help="folder of the model")
     add("--logs", type=Path, default=Path("runs/codec"), help="folder of the TensorBoard logs")
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None):
     loss, headings, least = DISTORTIONS[args.distortion]
     size = max(128, least) if args.image_size is None else args.image_size
     if size % 32 or size < least:
-        fail(f"--image-size must be a multiple of 32, of {args.distortion} at least {least}. Received: {size}")
+        fail(f"--image-size must be a multiple of 32, for {args.distortion} at least {least}. Received: {size}")
     keras.utils.set_random_seed(args.seed)
     try:
         shape = (size, size, 3)
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None):
     codec.compile(optimizer, loss, metrics=[PSNR(), MultiScaleSSIM()][: len(headings)])
     args.output.mkdir(parents=True, exist_ok=True)
     callbacks = [
-        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),  # validated and saved are the averaged weights
+        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),  # averaged weights are validated and saved
         keras.callbacks.TensorBoard(args.logs),
         keras.callbacks.ModelCheckpoint(args.output / "model.keras"),
     ]
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None):
 
 
 def log_curve(folder: Path, curve: list[dict], names: Iterable[str]):
-    """The scores of these names at each rate, as curves of TensorBoard."""
+    """Log the scores of these names as curves over the rate in TensorBoard."""
     import tensorflow as tf
 
     with tf.summary.create_file_writer(str(folder)).as_default():

@@ -56,7 +56,6 @@ class ImageCodec(ImageModel):
         quality: Quality of images without one, outside of training.
 
     Example:
-
     >>> codec = keras_recon.compression.ImageCodec(filters=(8, 8, 16), slices=(8, 24), hyper_dim=4, hyper_filters=8)
     >>> images = np.random.rand(2, 64, 96, 3).astype("float32")
     >>> codec.adapt(images)

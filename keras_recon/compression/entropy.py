@@ -131,6 +131,7 @@ class EntropyModel(keras.layers.Layer):
         Args:
             latents: (batch, rows, columns, channels), rows and columns multiples of 4.
             knots: Knot weights of each image's quality, (batch, knots).
+            training: Whether to estimate bits with noise.
 
         Returns:
             The rounded latents, of the same shape, and the bits of each image, (batch,).

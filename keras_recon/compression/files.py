@@ -50,7 +50,6 @@ def compress(codec: ImageCodec, image: np.ndarray, quality: float = 0.5) -> byte
         ImportError: constriction, of the extra `codec`, is not installed.
 
     Example:
-
     >>> codec = keras_recon.compression.ImageCodec(filters=(8, 8, 16), slices=(8, 24), hyper_dim=4, hyper_filters=8)
     >>> photo = np.random.randint(0, 256, (50, 70, 3), "uint8")
     >>> data = keras_recon.compression.compress(codec, photo, quality=0.8)

@@ -73,7 +73,6 @@ def export_model(
         ImportError: A package of the extra `export` is not installed.
 
     Example:
-
     >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
     >>> images = np.random.rand(4, 32, 32, 3).astype("float32")
     >>> certificate = keras_recon.export_model(model, "export", ["keras"], images)

@@ -58,7 +58,7 @@ def test_a_rate_is_kept_and_nearly_used(folder, tmp_path):
         (["--rate", "nan"], "--rate must be above 0. Received: nan"),
         (["--rate", "low"], "argument --rate: invalid float value: 'low'"),
         (["--rate", "1", "--quality", "50"], "argument --quality: not allowed with argument --rate"),
-        (["--decompress", "--rate", "1"], "--decompress goes without --quality and --rate"),
+        (["--decompress", "--rate", "1"], "--decompress takes neither --quality nor --rate"),
         (["--model", "denoise"], "it is of the class RestorationUNet, and ImageCodec is expected"),
         (["--decompress"], "The file must be one that keras_recon compressed"),
         (["--output", "-"], "INPUT and --output must be files or folders. Received: '-'"),
@@ -101,7 +101,7 @@ def test_a_photo_that_is_there_is_not_decompressed_over(folder, tmp_path, monkey
     with pytest.raises(SystemExit) as exit_:
         compress.main([inputs, *model, "--decompress", "--output", output])
     assert exit_.value.code == 2 and Path("in/a.png").read_bytes() == before
-    assert "the photo in/a.png is there already, maybe the original" in capsys.readouterr().err
+    assert "the photo in/a.png exists and may be the original" in capsys.readouterr().err
     compress.main([inputs, *model, "--decompress", "--output", "again"])
     assert [path.name for path in Path("again").iterdir()] == ["a.png"]
 
@@ -112,5 +112,5 @@ def test_photos_that_a_codec_cannot_keep_are_named_and_the_others_go_on(folder, 
     write_image(tmp_path / "in" / "opaque.png", ImageFile(data.cat()[:48, :64]))
     with pytest.raises(SystemExit):
         compress.main([str(tmp_path / "in"), "--model", str(folder / "codec.keras"), "--output", str(tmp_path / "out")])
-    assert "alpha.png: it has an alpha channel or 16 bits" in capsys.readouterr().err
+    assert "alpha.png: it must have 8 bits and no alpha channel" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["opaque.krc"]

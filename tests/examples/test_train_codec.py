@@ -58,7 +58,7 @@ def test_a_size_that_the_codec_cannot_have_is_refused(size, capsys):
     with pytest.raises(SystemExit) as exit_:
         train_codec.main([*SHORT, "--image-size", size])
     assert exit_.value.code == 2
-    expected = f"error: --image-size must be a multiple of 32, of mse at least 32. Received: {size}\n"
+    expected = f"error: --image-size must be a multiple of 32, for mse at least 32. Received: {size}\n"
     assert capsys.readouterr().err == expected
 
 
@@ -82,7 +82,7 @@ def test_ms_ssim_is_trained(tmp_path, monkeypatch, capsys):
 def test_crops_too_small_for_ms_ssim_are_refused(capsys):
     with pytest.raises(SystemExit):
         train_codec.main([*SHORT, "--distortion", "ms-ssim", "--image-size", "160"])
-    assert capsys.readouterr().err.endswith("of ms-ssim at least 192. Received: 160\n")
+    assert capsys.readouterr().err.endswith("for ms-ssim at least 192. Received: 160\n")
 
 
 def test_a_preset_of_another_kind_is_refused(tmp_path, capsys):
