@@ -198,9 +198,9 @@ def compare(plan: Plan, runs: dict[str, list[Run]], presets: dict):
         )
     except ValueError as error:
         fail(error)
-    sources = {label: data_of(seeds[0].config) for label, seeds in runs.items()}
+    sources = {label: data_of(seeds[0].config) or "photos as given" for label, seeds in runs.items()}
     protocol = {
-        "training data": sources if len(set(sources.values())) > 1 else data_of(shared),
+        "training data": sources if len(set(sources.values())) > 1 else next(iter(sources.values()), data_of(shared)),
         **({"presets": f"{', '.join(presets)}: trained on other photos, see their cards"} if presets else {}),
         "pca": f"fitted to crops of the training photos of {shared['data']}, to at least as many as the linear path of "
         "any run; patches as large as the largest of the models",

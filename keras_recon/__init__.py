@@ -34,6 +34,7 @@ __all__ = [
     "degradations",
     "export_model",
     "features",
+    "finish_run",
     "layers",
     "load_model",
     "losses",
@@ -49,6 +50,7 @@ __all__ = [
 _LAZY = {
     "AdversarialTraining": "keras_recon.training.adversarial",
     "TrainingOptions": "keras_recon.training.options",
+    "finish_run": "keras_recon.training.finish",
     "train": "keras_recon.training.train",
 }
 

@@ -59,7 +59,7 @@ def test_an_older_run_goes_on_as_if_it_had_not_been_interrupted(tmp_path):
         (16, 16, 3), 8, 5, refiner_filters=2, **small, **{f"decoder_{name}": size for name, size in small.items()}
     )
     options = keras_recon.TrainingOptions(batch_size=4, epochs=3, steps_per_epoch=3, warmup_steps=1, seed=1)
-    keras_recon.train(model, *photos, tmp_path / "run", options)
+    keras_recon.train(model, *photos, tmp_path / "run", options, finish=False)
     np.testing.assert_allclose(outputs_of(model, images[:2, :16, :16]), whole["outputs"], atol=1e-5)
     lines, expected = (text.splitlines() for text in ((tmp_path / "run/log.csv").read_text(), str(whole["log"])))
     assert len(lines) == len(expected) == 4

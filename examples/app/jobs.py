@@ -152,7 +152,7 @@ def check_comparable(
         config = run.config
         if config.get("mask_ratio"):
             raise ValueError(f"all runs must see whole images, not masked ones. Received: the masked run {label}")
-        shape = RunConfig(image_size=config["image_size"], channels=config["channels"]).image_shape
+        shape = RunConfig(**{name: config[name] for name in ("image_size", "channels") if name in config}).image_shape
         degraded = f"degradation {config.get('degradation')}"  # older runs have no such setting
         facts[label] = (
             shape,
@@ -176,6 +176,6 @@ def check_held_out(runs: dict[str, list[Run]], validation):
         known = run.protocol.get("validation photos", "")
         if validation.paths and validation.fingerprint not in known:
             raise ValueError(
-                f"the run {run.folder} held out other photos of {run.config['data']}, or an older version divided "
-                "them: compare on photos of their own, by --eval"
+                f"the run {run.folder} held out other photos of {data_of(run.config) or 'its own data'}, or an older "
+                "version divided them: compare on other photos with --eval"
             )

@@ -116,7 +116,8 @@ def _train(system: System, config: RunConfig, resume: bool, made: list):
                 run.begin(dataclasses.asdict(config))
             if is_chief():
                 _announce(model, config, photos, distributed)
-            train(model, *photos, run, dataclasses.replace(config, fit_linear_path=not config.init), distributed)
+            options = dataclasses.replace(config, fit_linear_path=not config.init)
+            train(model, *photos, run, options, distributed, finish=False)
         if not is_chief():
             return None, None
         if config.distribute != "none":

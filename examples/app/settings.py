@@ -6,7 +6,7 @@ import os
 import re
 import types
 import typing
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from app.quiet import quiet_start
 
 with quiet_start():
     from keras_recon.data.pairs import is_paired
-    from keras_recon.training.options import TrainingOptions, option
+    from keras_recon.training.options import TrainingOptions
     from keras_recon.utils.run import Run
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -28,6 +28,37 @@ LIMITS = (
     ("at least 0", lambda x: x >= 0, ("kl_weight",)),
     ("from 0 to below 1", lambda x: 0 <= x < 1, ("dropout_rate", "drop_path_rate", "mask_ratio")),
 )
+# Arguments of argparse by the name of the option in `TrainingOptions`. Other options have no flag.
+TRAINING = {
+    "batch_size": {"help": "images per step"},
+    "epochs": {"help": "number of epochs; each ends with a validation"},
+    "steps_per_epoch": {"help": "training steps per epoch"},
+    "learning_rate": {"help": "peak learning rate of AdamW"},
+    "base_batch_size": {
+        "help": "batch size that the learning rate is tuned for; others multiply it by the square root of the ratio"
+    },
+    "warmup_steps": {"help": "steps until the peak learning rate, limited to half of all steps"},
+    "weight_decay": {"help": "weight decay of the network's kernels"},
+    "ema_momentum": {"help": "momentum of the moving average of the weights that is validated; 0 for none"},
+    "degradation": {
+        "help": "the degradation that the model learns to undo, such as noise:25, noise:0-50, blur:1.6+noise:5, "
+        "mask:0.75 or jpeg:10"
+    },
+    "quarter_turns": {"help": "also turn the crops by multiples of 90 degrees; they must be square"},
+    "loss": {"help": "mse, l1, charbonnier, ssim, perceptual:PRESET or a mix such as charbonnier+0.2*ssim"},
+    "adversarial": {"help": "weight of an adversarial loss beside --loss, for a trained model; 0 for none"},
+    "on_divergence": {
+        "help": "what to do if the loss explodes: stop, or rollback by one or two epochs and continue at half the "
+        "learning rate, up to four times",
+        "choices": ("stop", "rollback"),
+    },
+    "seed": {"help": "seed of weights, crops and dropout"},
+}
+
+
+def option(default, text: str, **kwargs):
+    """A field of a configuration with a flag on the command line, its help text and other arguments of argparse."""
+    return field(default=default, metadata={"help": text, **kwargs})
 
 
 @dataclass(frozen=True)
@@ -157,11 +188,11 @@ def flag(name: str) -> str:
 
 
 def add_setting(parser, f):
-    """Add the flag of a configuration's field to a parser or a group of its arguments."""
-    kwargs = {key: value for key, value in f.metadata.items() if key not in ("help", "flag")}
-    if not f.metadata.get("flag", True):
+    """Add the flag of a configuration's field, if it has one, to a parser or a group of its arguments."""
+    kwargs = {**(f.metadata or TRAINING.get(f.name, {}))}
+    if not kwargs:
         return
-    text = f.metadata["help"] + ("" if f.default in (None, MISSING) else f" (default: {f.default})")
+    text = kwargs.pop("help") + ("" if f.default in (None, MISSING) else f" (default: {f.default})")
     if f.type is bool:
         parser.add_argument(flag(f.name), action=argparse.BooleanOptionalAction, help=text)
     else:

@@ -4,10 +4,9 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.settings import RunConfig, flag
+from app.settings import RunConfig, flag, option
 
 from keras_recon import models
-from keras_recon.training.options import LOSSES, option
 
 LINEAR_PATH = "linear autoencoder beside the network, fitted by PCA before the training"
 REFINER = "channels of the convolutions on the image at the end, 0 for none (beside a linear path: 32)"
@@ -18,8 +17,8 @@ class ViTConfig(RunConfig):
     """A training run of `keras_recon.models.ViTReconstructor`."""
 
     # 1,200 steps of 16 crops gave 33.63 dB where 600 of 32 gave 33.47.
-    batch_size: int = option(16, "images per step")
-    steps_per_epoch: int = option(200, "training steps per epoch")
+    batch_size: int = 16
+    steps_per_epoch: int = 200
     variant: str = option("micro", "size of the model", choices=("micro", "tiny", "small", "base", "large"))
     patch_size: int = option(8, "side of the patches in pixels")
     latent_dim: int = option(12, "latent values per patch")
@@ -45,11 +44,11 @@ class ViTConfig(RunConfig):
 class MAEConfig(ViTConfig):
     """A training run of a masked `keras_recon.models.ViTReconstructor`."""
 
-    batch_size: int = option(32, "images per step")
-    steps_per_epoch: int = option(100, "training steps per epoch")
+    batch_size: int = 32
+    steps_per_epoch: int = 100
     # Hidden patches are far from the mean patch, where a linear path would start, and its heads move slowly.
     linear_path: bool = option(False, LINEAR_PATH)
-    learning_rate: float = option(1e-3, "peak learning rate of AdamW")
+    learning_rate: float = 1e-3
     latent_dim: int = option(48, "latent values per patch")
     mask_ratio: float = option(0.75, "share of the patches that is hidden, above 0 and below 1")
     normalize_target: bool = option(False, "predict patches of mean 0 and standard deviation 1")
@@ -64,9 +63,9 @@ class AutoencoderConfig(RunConfig):
 
     # As many crops as the other scripts, in smaller batches: from 4,800 crops in batches of 32, 16 and 8 it learned
     # 0.10, 0.31 and 0.62 dB over PCA.
-    batch_size: int = option(8, "images per step")
-    steps_per_epoch: int = option(400, "training steps per epoch")
-    warmup_steps: int = option(200, "steps until the peak learning rate; in short runs at most half of all")
+    batch_size: int = 8
+    steps_per_epoch: int = 400
+    warmup_steps: int = 200
     variant: str = option("micro", "size of the model", choices=("micro", "small", "base"))
     latent_dim: int = option(12, "latent values per position of the coarsest level")
     filters: str | None = option(None, "channels per level, fine to coarse, in place of the variant's (16,64,160)")
@@ -94,11 +93,11 @@ class RestorationConfig(RunConfig):
         "noise:0-50", "what the model learns to undo, such as noise:25, jpeg:10-90, blur:1.6+noise:5 or downsample:2"
     )
     image_size: str = option("96", "height and width of the crops in pixels, as 96 or 96x128")
-    batch_size: int = option(16, "images per step")
-    loss: str = option("charbonnier", LOSSES)
-    learning_rate: float = option(1e-3, "peak learning rate of AdamW")
-    weight_decay: float = option(0.0, "weight decay of the network's kernels")
-    quarter_turns: bool = option(True, "turn the crops by quarters, beside the flips")
+    batch_size: int = 16
+    loss: str = "charbonnier"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    quarter_turns: bool = True
     filters: str = option("64,64,64", "channels per level, fine to coarse; the first has half the height and width")
     num_blocks: int = option(2, "residual blocks per level")
     upscale: int = option(
@@ -117,7 +116,7 @@ class PretrainedConfig(RunConfig):
     """A training run of `keras_recon.models.PretrainedViTReconstructor`."""
 
     image_size: str = option("224", "height and width of the crops in pixels, as 224 or 224x320")
-    batch_size: int = option(16, "images per step")
+    batch_size: int = 16
     backbone_scale: float = option(0.1, "learning rate of the backbone as a share of that of the new layers")
     preset: str = option(
         "vit_base_patch16_224_imagenet",

@@ -313,7 +313,10 @@ def _references(systems, images, batches, degradation):
 
 def _entries(measured, runs, curves):
     """Return the trained systems with their curves; or remarks, if they were trained on different data."""
-    data = {label: data_of(seeds[0].config) or "photos as given" for label, seeds in runs.items()}
+    data = {
+        label: data_of(run.config) or f"photos as given, {run.protocol.get('validation photos')} for validation"
+        for label, (run, *_) in runs.items()
+    }
     if len({*data.values()}) > 1:
         return [], [f"{label}: trained on {of_run}." for label, of_run in data.items()]
     entries = []

@@ -159,10 +159,12 @@ def _markdown(comparison, crops, figures, protocol):
 def _settings(runs):
     """Return the settings that all runs share and, by label, the other settings of each run."""
     machine = ("weights", "backend", "device", "machine")
-    of_run = {label: {**run.config, **{name: run.protocol[name] for name in machine}} for label, run in runs.items()}
+    of_run = {
+        label: {**run.config, **{name: run.protocol.get(name) for name in machine}} for label, run in runs.items()
+    }
     for settings in of_run.values():
         for name in ("seed", "run_name", "saved_models", "logs"):
-            del settings[name]
+            settings.pop(name, None)  # runs of `keras_recon.train` have no name of their own
     first = next(iter(of_run.values()), {})
     shared = {k: v for k, v in first.items() if all(k in other and other[k] == v for other in of_run.values())}
     own = {label: {k: v for k, v in s.items() if k not in shared and v is not None} for label, s in of_run.items()}

@@ -1,60 +1,68 @@
+"""The options of a training."""
+
+import dataclasses
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import keras
+
+from keras_recon import degradations
 from keras_recon.degradations import Degradation
-
-LOSSES = "mse, l1, charbonnier, ssim, perceptual:PRESET or a mix such as charbonnier+0.2*ssim"
-
-
-def option(default, text: str, **kwargs):
-    """A field of options with its help text, for a command line."""
-    return field(default=default, metadata={"help": text, **kwargs})
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How `keras_recon.training.train` trains a model; a ValueError names an option that is out of range.
+    """Options of `keras_recon.train`.
 
-    `dataclasses.fields` has the meaning of each. The learning rate for other batches than of `base_batch_size` follows
-    the rule for Adam of "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms" (Malladi et al., 2022).
+    Args:
+        batch_size: images per step, of all devices together.
+        epochs: number of epochs; each ends with a validation.
+        steps_per_epoch: training steps per epoch.
+        learning_rate: peak learning rate of AdamW.
+        base_batch_size: batch size that `learning_rate` is tuned for, or None for `batch_size`. Other batch sizes
+            multiply the learning rate by the square root of the ratio ("On the SDEs and Scaling Rules for Adaptive
+            Gradient Algorithms", Malladi et al., 2022).
+        warmup_steps: steps until the peak learning rate, limited to half of all steps.
+        weight_decay: weight decay of the network's kernels.
+        ema_momentum: momentum of the moving average of the weights that is validated and kept; 0 for no average.
+        backbone_scale: ratio of the learning rate of a pretrained backbone to that of the new layers.
+        degradation: the degradation that the model learns to undo, such as `"noise:25"`, `"noise:0-50"`,
+            `"blur:1.6+noise:5"` or `"jpeg:10"`, or an object of `keras_recon.degradations`, or None.
+        quarter_turns: whether crops are also turned by multiples of 90 degrees; they must be square.
+        loss: a text for `keras_recon.losses.get`, such as `"mse"` or `"charbonnier+0.2*ssim"`, a `keras.losses.Loss`,
+            or a function `loss(y_true, y_pred)`.
+        adversarial: weight of an adversarial loss for a trained model, see `keras_recon.AdversarialTraining`; 0 for
+            none.
+        on_divergence: `"stop"` raises `Diverged` if the loss explodes. `"rollback"` goes back by one or two epochs and
+            halves the learning rate, up to four times.
+        fit_linear_path: whether to fit the model's linear path before the training; False for a trained model.
+        seed: seed of crops and noise, from 0 to below 2^32.
+
+    Raises:
+        ValueError: an option is out of range.
 
     Example:
-
     >>> TrainingOptions(epochs=10, steps_per_epoch=300).total_steps
     3000
     """
 
-    batch_size: int = option(32, "images per step")
-    epochs: int = option(6, "epochs; each ends with a validation")
-    steps_per_epoch: int = option(100, "training steps per epoch")
-    learning_rate: float = option(3e-3, "peak learning rate of AdamW")
-    base_batch_size: int | None = option(
-        None, "batch size that the learning rate is for; at others it is multiplied by the square root of the ratio"
-    )
-    warmup_steps: int = option(100, "steps until the peak learning rate; in short runs at most half of all")
-    weight_decay: float = option(0.05, "weight decay of the network's kernels")
-    ema_momentum: float = option(0.99, "momentum of the moving average of the weights that is validated; 0 for none")
-    backbone_scale: float = option(
-        0.1, "learning rate of a pretrained backbone as a share of that of the new layers", flag=False
-    )
-    degradation: str | Degradation | None = option(
-        None, "what the model learns to undo, such as noise:25, noise:0-50, mask:0.75, blur:1.6+noise:5 or jpeg:10"
-    )
-    quarter_turns: bool = option(False, "turn the crops by quarters, beside the flips; they must be square")
-    loss: str = option("mse", LOSSES)
-    adversarial: float = option(
-        0.0, "weight of the loss that a discriminator gives, beside --loss, to a model that is trained; 0 for none"
-    )
-    on_divergence: str = option(
-        "stop",
-        "what follows when the loss explodes: stop, or rollback by an epoch or two, to go on at half the learning "
-        "rate, up to four times",
-        choices=("stop", "rollback"),
-    )
-    fit_linear_path: bool = option(
-        True, "fit the model's linear path first; False for a model that is trained already", flag=False
-    )
-    seed: int = option(0, "seed of weights, crops and dropout")
+    batch_size: int = 32
+    epochs: int = 6
+    steps_per_epoch: int = 100
+    learning_rate: float = 3e-3
+    base_batch_size: int | None = None
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    ema_momentum: float = 0.99
+    backbone_scale: float = 0.1
+    degradation: str | Degradation | None = None
+    quarter_turns: bool = False
+    loss: str | keras.losses.Loss | Callable = "mse"
+    adversarial: float = 0.0
+    on_divergence: str = "stop"
+    fit_linear_path: bool = True
+    seed: int = 0
 
     def __post_init__(self):
         for name in ("batch_size", "base_batch_size", "epochs", "steps_per_epoch"):
@@ -65,6 +73,7 @@ class TrainingOptions:
         self._require("ema_momentum", lambda x: 0 <= x < 1, "from 0 to below 1")
         self._require("seed", lambda x: 0 <= x < 2**32, "from 0 to below 2^32")
         self._require("on_divergence", lambda x: x in ("stop", "rollback"), "'stop' or 'rollback'")
+        self._require("loss", lambda x: isinstance(x, str) or callable(x), "a text, a keras.losses.Loss or a function")
 
     def _require(self, name, valid, expectation):
         value = getattr(self, name)
@@ -78,15 +87,28 @@ class TrainingOptions:
 
     @property
     def selects_weights(self) -> bool:
-        """Whether those of the epoch with the best validation PSNR are kept: what is trained to look right has less."""
-        return "perceptual" not in self.loss and not self.adversarial
+        """Whether to keep the weights with the best validation PSNR.
+
+        Adversarial and perceptual losses trade PSNR for visual quality, so the last weights are kept with them.
+        """
+        return not self.adversarial and "perceptual" not in str(self.as_json()["loss"]).lower()
 
     @property
     def used_warmup_steps(self) -> int:
-        """`warmup_steps`, in short runs half of all."""
+        """`warmup_steps`, limited to half of all steps."""
         return min(self.warmup_steps, self.total_steps // 2)
 
     @property
     def peak_learning_rate(self) -> float:
-        """`learning_rate` for batches of `batch_size`."""
+        """`learning_rate`, scaled from `base_batch_size` to `batch_size`."""
         return self.learning_rate * math.sqrt(self.batch_size / (self.base_batch_size or self.batch_size))
+
+    def as_json(self) -> dict:
+        """Return the options by name as values for JSON, with losses by name or configuration."""
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if isinstance(self.loss, keras.losses.Loss):
+            options["loss"] = keras.saving.serialize_keras_object(self.loss)
+        elif not isinstance(self.loss, str):
+            options["loss"] = getattr(self.loss, "__name__", type(self.loss).__name__)
+        degradation = degradations.get(self.degradation)
+        return {**options, "degradation": degradation and str(degradation)}

@@ -2,15 +2,19 @@ import dataclasses
 import json
 
 import compare
+import keras
 import numpy as np
 import pytest
 import skimage.data
 import train_autoencoder
 from app import jobs
 from app.jobs import Job, Spec
+from contracts import random_images
 from examples.tiny_runs import SYSTEMS, tiny
+from keras import ops
 from PIL import Image
 
+import keras_recon
 from keras_recon.data import Photos
 from keras_recon.evaluation.rate import CODECS
 from keras_recon.utils.run import Run
@@ -168,6 +172,40 @@ def test_a_comparison_from_training_to_verdicts(tmp_path, capfd):
     assert content["protocol"]["intervals"].startswith("over photos")
     # A row alone is judged by nobody.
     assert content["verdicts"] == [] and "NOT DECIDED" not in capfd.readouterr().out
+
+
+@keras.saving.register_keras_serializable("tests")
+class Rough(keras.losses.Loss):
+    """A loss that a user wrote."""
+
+    def call(self, y_true, y_pred):
+        return ops.mean(ops.abs(y_true - y_pred) ** 1.5, axis=-1)
+
+
+@pytest.mark.slow
+def test_runs_of_the_python_api_are_compared(tmp_path, capfd):
+    images = list(random_images(8, 32, 32, 3))
+    photos = keras_recon.data.load_photos((images[:5], images[5:]))
+    sizes = {"num_layers": 1, "hidden_dim": 16, "decoder_num_layers": 1, "decoder_hidden_dim": 16}
+    vit = keras_recon.models.ViTReconstructor((16, 16, 3), patch_size=4, latent_dim=3, **sizes)
+    conv = keras_recon.models.ConvAutoencoder((16, 16, 3), (8, 8), latent_dim=3)
+    for name, model, loss in (("vit", vit, Rough()), ("conv", conv, keras.losses.huber)):
+        options = keras_recon.TrainingOptions(batch_size=4, epochs=2, steps_per_epoch=3, loss=loss, learning_rate=1e-3)
+        results = keras_recon.train(model, *photos, tmp_path / name, options)
+        assert list(results) == ["model", "pca", "mean"]
+        with pytest.raises(ValueError, match=r"`run` must be a new or an unfinished run\. Received"):
+            keras_recon.train(model, *photos, tmp_path / name, options)
+    evaluated = tmp_path / "photos"
+    evaluated.mkdir()
+    for i in range(2):
+        Image.fromarray(skimage.data.coffee()[:48, : 48 + 16 * i]).save(evaluated / f"{i}.png")
+    specs = [str(tmp_path / "vit"), str(tmp_path / "conv")]
+    compare.main([*specs, *where(tmp_path), "--eval", str(evaluated), "--stride", "32"])
+    content = json.loads((tmp_path / "models" / "comparison" / "comparison.json").read_text())
+    assert list(content["rows"]) == ["vit", "conv", "pca", "mean", *CODECS]
+    assert content["protocol"]["training data"] == "photos as given"
+    assert "Rough" in str(content["protocol"]) and "huber" in str(content["protocol"])
+    assert content["verdicts"]  # both were trained and validated on the same photos
 
 
 @pytest.mark.slow

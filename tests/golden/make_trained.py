@@ -154,7 +154,7 @@ def interrupted_run(folder: Path):
         logging = train_module._logging
         train_module._logging = lambda *args: [*logging(*args), *callbacks]
         try:
-            keras_recon.train(model, *photos, path, options)
+            keras_recon.train(model, *photos, path, options, finish=False)
         finally:
             train_module._logging = logging
         return model

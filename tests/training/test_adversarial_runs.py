@@ -23,7 +23,8 @@ def trained(path, distribution=ALONE, **changes):
     photos = keras_recon.data.load_photos([list(random_images(6, 32, 32, 3))] * 2)
     keras.utils.set_random_seed(0)
     model = models.ConvAutoencoder((16, 16, 3), (4, 8), latent_dim=4)
-    keras_recon.train(model, *photos, Run(path), TrainingOptions(**{**OPTIONS, **changes}), distribution)
+    options = TrainingOptions(**{**OPTIONS, **changes})
+    keras_recon.train(model, *photos, Run(path), options, distribution, finish=False)
     return model
 
 

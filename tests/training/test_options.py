@@ -1,5 +1,8 @@
 import dataclasses
+import json
+import re
 
+import keras
 import pytest
 
 import keras_recon
@@ -18,6 +21,7 @@ from keras_recon.training.options import TrainingOptions
         ("ema_momentum", 1.0, "from 0 to below 1"),
         ("seed", 2**32, r"from 0 to below 2\^32"),
         ("on_divergence", "go on", "'stop' or 'rollback'"),
+        ("loss", 3, "a text, a keras.losses.Loss or a function"),
     ],
 )
 def test_mistakes_are_named(option, value, expectation):
@@ -27,7 +31,7 @@ def test_mistakes_are_named(option, value, expectation):
 
 def test_every_option_says_what_it_is_and_stays_as_it_is():
     options = TrainingOptions()
-    assert all(field.metadata["help"] for field in dataclasses.fields(options))
+    assert all(re.search(rf"^ +{field.name}: \S", options.__doc__, re.M) for field in dataclasses.fields(options))
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.epochs = 3
 
@@ -41,6 +45,19 @@ def test_what_is_trained_to_look_right_is_not_selected_by_psnr():
     assert TrainingOptions(loss="charbonnier+0.2*ssim").selects_weights
     assert not TrainingOptions(loss="mse+0.1*perceptual:deit_tiny").selects_weights
     assert not TrainingOptions(adversarial=0.1).selects_weights
+    assert TrainingOptions(loss=keras.losses.Huber()).selects_weights
+    assert not TrainingOptions(loss=keras_recon.losses.get("mse+0.1*perceptual:deit_tiny")).selects_weights
+
+
+def test_options_are_values_of_json():
+    values = TrainingOptions(loss=keras_recon.losses.Charbonnier(0.5), degradation="noise:25").as_json()
+    assert (values["degradation"], values["loss"]["class_name"], values["loss"]["config"]["epsilon"]) == (
+        "noise:25",
+        "Charbonnier",
+        0.5,
+    )
+    assert TrainingOptions(loss=keras.losses.huber).as_json()["loss"] == "huber"
+    json.dumps(values)
 
 
 def test_the_learning_rate_grows_by_the_root_of_the_batch_size():

@@ -1,5 +1,6 @@
 import csv
 import itertools
+import json
 
 import keras
 import numpy as np
@@ -75,13 +76,14 @@ def test_on_a_cpu_long_runs_of_transformers_in_float32_are_compiled_by_xla(steps
     assert vit.jit_compile == xla and not convolutional.jit_compile
 
 
-def run(path, vit, **changes):
+def run(path, vit, callbacks=(), **changes):
     from keras_recon import data
     from keras_recon.training.train import train
 
     photos = data.load_photos([list(random_images(6, 32, 32, 3))] * 2)
     length = {"batch_size": 4, "epochs": 3, "steps_per_epoch": 4}
-    train(vit, *photos, Run(path, path / "runs"), options(**{**length, **changes}))
+    of_run = Run(path, path / "runs"), options(**{**length, **changes})
+    train(vit, *photos, *of_run, callbacks=callbacks, finish=False)
     return photos
 
 
@@ -97,6 +99,36 @@ def test_the_best_weights_stay_and_the_log_tells_them(tmp_path):
     assert {"loss", "psnr", "ssim", "val_loss", "val_psnr", "val_ssim", "images_per_second", "seconds"} <= set(rows[0])
     scores = evaluate(vit, data.validation_batches(validation, vit.image_shape, 4))
     assert scores["psnr"] == pytest.approx(max(float(row["val_psnr"]) for row in rows), abs=1e-3)
+
+
+def test_callbacks_of_the_caller_see_each_epoch_and_may_stop_the_training(tmp_path):
+    seen = []
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((epoch, "val_psnr" in logs))),
+        keras.callbacks.EarlyStopping(monitor="val_psnr", mode="max", baseline=1e9, patience=2),
+    ]
+    run(tmp_path, model(), callbacks, epochs=5)
+    assert seen == [(0, True), (1, True)]
+    assert (tmp_path / "training" / "step-8.weights.h5").exists()
+
+
+@keras.saving.register_keras_serializable("tests")
+class Cubed(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return ops.mean(ops.abs(y_true - y_pred) ** 3, axis=-1)
+
+
+def squared(y_true, y_pred):
+    return ops.mean(ops.square(y_true - y_pred), axis=-1)
+
+
+@pytest.mark.parametrize("loss, name", [(Cubed(), "Cubed"), (squared, "squared")])
+def test_a_loss_of_the_caller_is_trained_with_and_named(tmp_path, loss, name):
+    run(tmp_path, model(), loss=loss, epochs=1, steps_per_epoch=2)
+    assert name in json.dumps(Run(tmp_path).config["loss"])
+    logs = Run(tmp_path).epochs()[0]
+    if name == "squared":  # each image has as many pixels
+        assert logs["val_loss"] == pytest.approx(10 ** (-logs["val_psnr"] / 10), rel=0.2)
 
 
 def test_tensorboard_has_the_curves(tmp_path):

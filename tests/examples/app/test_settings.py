@@ -1,10 +1,10 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
-from app.settings import RunConfig, parse
+from app.settings import TRAINING, RunConfig, option, parse
 
-from keras_recon.training.options import option
+from keras_recon import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ def refusal(capsys, *argv, **kwargs):
     assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()  # without the usage
     return line
+
+
+def test_every_option_of_a_training_has_a_flag_but_two():
+    options = {field.name for field in fields(TrainingOptions)}
+    assert options - set(TRAINING) == {"backbone_scale", "fit_linear_path"} and set(TRAINING) <= options
 
 
 def test_defaults_smoke_and_explicit_settings():
