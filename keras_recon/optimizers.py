@@ -28,7 +28,6 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         swapped_at: the number of steps at which `swap_averages` put the averages into the model.
 
     Example:
-
     >>> first, last = (keras.Variable(1.0, name=name) for name in ("first", "last"))
     >>> depths = {first.path: 0, last.path: 1}  # of a model: `model.variable_depths()`
     >>> optimizer = keras_recon.optimizers.LayerwiseAdamW(0.1, depths=depths, decay=0.5, weight_decay=0.0)

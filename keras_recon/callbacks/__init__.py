@@ -1,3 +1,5 @@
+"""Keras callbacks for training image models."""
+
 from keras_recon.callbacks.progress import ProgressBar, SwapEMAWeights, Throughput
 from keras_recon.callbacks.safeguards import Diverged, EndOnSignal, HaltOnDivergence, Interrupted, TrainingBackup
 from keras_recon.callbacks.tensorboard import RunSummary

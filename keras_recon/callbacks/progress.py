@@ -14,7 +14,6 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
     """Keras's progress bar in lines of at most 100 columns, with the loss, the PSNR and the validation PSNR only.
 
     Example:
-
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
     >>> model.compile("adamw", "mse", metrics=[keras_recon.metrics.PSNR(), "mae"])
     >>> images = np.random.rand(4, 8, 8, 3)
@@ -42,7 +41,6 @@ class Throughput(keras.callbacks.Callback):
         batch_size: images per step.
 
     Example:
-
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
     >>> model.compile("adamw", "mse")
     >>> images = np.random.rand(4, 8, 8, 3)
@@ -82,7 +80,6 @@ class SwapEMAWeights(keras.callbacks.Callback):
     whose rounding lets a resumed run drift from an uninterrupted one; this callback copies on every backend.
 
     Example:
-
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
     >>> model.compile(keras_recon.optimizers.LayerwiseAdamW(use_ema=True, ema_momentum=0.9), "mse")
     >>> images = np.random.rand(4, 8, 8, 3)

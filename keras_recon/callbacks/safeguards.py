@@ -1,3 +1,5 @@
+"""Callbacks for interruptions and divergence: backups, signals and a check of the loss."""
+
 import math
 import signal
 import threading
@@ -10,22 +12,21 @@ from keras_recon.utils.files import save_weights
 
 
 class TrainingBackup(keras.callbacks.Callback):
-    """Keeps the whole training state (weights, optimizer, seeds) as of the last finished epoch, or of a later step.
+    """Backs up the whole training state: weights, optimizer and seeds.
 
-    `keras.callbacks.BackupAndRestore` writes weights and epoch number to two files, so that a kill between the two
-    resumes the wrong epoch; and it writes them before the callbacks behind it have seen the epoch's end. Here the
-    steps are in the file's name, and the file is written when the next epoch begins. The one before it is kept too: a
-    training may be diverging when an epoch ends.
+    A backup is the file `step-<steps>.weights.h5`, written atomically when the next epoch begins. The last two are
+    kept, because a training may already diverge when an epoch ends. `keras.callbacks.BackupAndRestore` writes weights
+    and epoch number to two files, so a process killed in between resumes the wrong epoch. It also writes them before
+    later callbacks have seen the end of the epoch.
 
     Args:
-        directory: where `step-<steps>.weights.h5` stands.
-        steps_per_epoch: training steps of an epoch.
+        directory: the folder of the backups.
+        steps_per_epoch: training steps per epoch.
 
     Attributes:
-        steps: training steps that the model has behind it.
+        steps: number of steps that the model was trained for.
 
     Example:
-
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
     >>> model.compile("adamw", "mse")
     >>> images = np.random.rand(4, 8, 8, 3)
@@ -46,7 +47,15 @@ class TrainingBackup(keras.callbacks.Callback):
         return sorted((int(path.name.split(".")[0].removeprefix("step-")), path) for path in paths)
 
     def restore(self, model: keras.Model, oldest: bool = False) -> bool:
-        """Load the last backup, or the oldest, into a compiled model; False if there is none."""
+        """Load a backup into a compiled model.
+
+        Args:
+            model: a model like the one that was backed up, compiled alike.
+            oldest: whether to load the oldest backup instead of the last one.
+
+        Returns:
+            Whether there was a backup.
+        """
         backups = self._backups()
         if backups:
             self.steps, path = backups[0 if oldest else -1]
@@ -55,7 +64,7 @@ class TrainingBackup(keras.callbacks.Callback):
         return bool(backups)
 
     def save(self):
-        """Back the model up as it is; backups of later steps go, and older ones but the last."""
+        """Back up the model now; delete backups of later steps, and older ones except the last."""
         save_weights(self.model, self.directory / f"step-{self.steps}.weights.h5")
         backups = self._backups()
         kept = [path for steps, path in backups if steps <= self.steps][-2:]
@@ -64,7 +73,7 @@ class TrainingBackup(keras.callbacks.Callback):
                 path.unlink()
 
     def on_epoch_begin(self, epoch, logs=None):
-        # A restored run may begin in the middle of its epoch.
+        # A restored run may start inside an epoch.
         self._start = max(self.steps, epoch * self.steps_per_epoch)
         if self._start not in dict(self._backups()):
             self.save()
@@ -77,14 +86,17 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(Exception):
-    """A training was ended by a signal; `number` is the signal's, `steps` the training steps that are backed up.
+    """A signal ended the training.
+
+    Args:
+        number: number of the signal.
+        steps: training steps that are backed up.
 
     Example:
-
     >>> error = keras_recon.callbacks.Interrupted(15, steps=300)
     >>> print(error)
     ended by SIGTERM after 300 steps, which are backed up
-    >>> 128 + error.number  # what a process that this signal ended has for its status
+    >>> 128 + error.number  # the exit status of a process that this signal ends
     143
     """
 
@@ -95,21 +107,20 @@ class Interrupted(Exception):
 
 
 class EndOnSignal(keras.callbacks.Callback):
-    """Ends a training at SIGTERM (a preemption) or SIGINT (Ctrl-C) with a backup, after the running step or validation.
+    """Ends a training with a backup at SIGTERM (preemption) or SIGINT (Ctrl-C), after the current step or validation.
 
-    A context manager around `fit`, which then raises `Interrupted`. A second signal acts as it would have without
-    this. Outside of the main thread, where Python takes no signals, nothing changes.
+    It is also a context manager: use it around `fit`, which raises `Interrupted` after a signal. A second signal acts
+    as it does without this callback. In other threads than the main one, Python handles no signals and nothing changes.
 
     Args:
-        backup: a callback that stands before this one.
+        backup: the backup, which must precede this callback in the list of callbacks.
 
     Example:
-
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
     >>> model.compile("adamw", "mse")
     >>> backup = keras_recon.callbacks.TrainingBackup(tmp_path, steps_per_epoch=2)
     >>> images = np.random.rand(4, 8, 8, 3)
-    >>> with keras_recon.callbacks.EndOnSignal(backup) as end_on_signal:  # from here, Ctrl-C loses nothing
+    >>> with keras_recon.callbacks.EndOnSignal(backup) as end_on_signal:  # Ctrl-C loses no step
     ...     history = model.fit(images, images, batch_size=2, verbose=0, callbacks=[backup, end_on_signal])
     >>> backup.steps
     2
@@ -135,26 +146,21 @@ class EndOnSignal(keras.callbacks.Callback):
         self.__exit__()
 
     def on_train_batch_end(self, batch, logs=None):
-        self._end_if_received()
-
-    def on_epoch_end(self, epoch, logs=None):  # one that came during the validation
-        self._end_if_received()
-
-    def _end_if_received(self):
         if self._received:
             self.backup.save()
             raise Interrupted(self._received, self.backup.steps)
 
+    on_epoch_end = on_train_batch_end  # for signals during the validation
 
-EXPLOSION = 100.0  # times the lowest loss so far
-LEAST_LOSS = 1e-6  # 60 dB: from there, a hundred times as much is no explosion yet
+
+EXPLOSION = 100.0  # ratio of an exploded loss to the lowest loss so far
+LEAST_LOSS = 1e-6  # 60 dB; a lower loss counts as this one, since a hundred times as much would still be good
 
 
 class Diverged(RuntimeError):
-    """The training loss is NaN or infinite, or exploded.
+    """The training loss is NaN, infinite, or has exploded.
 
     Example:
-
     >>> raise keras_recon.callbacks.Diverged("the loss came to nan in step 300")
     Traceback (most recent call last):
         ...
@@ -163,16 +169,15 @@ class Diverged(RuntimeError):
 
 
 class HaltOnDivergence(keras.callbacks.Callback):
-    """Raises `Diverged` where the mean loss of an epoch is NaN or infinite, or a hundred times its lowest.
+    """Raises `Diverged` if the mean loss of an epoch is NaN, infinite, or a hundred times its lowest value.
 
-    Like `keras.callbacks.TerminateOnNaN`, but it says what diverged and where, and sees explosions too.
+    In contrast to `keras.callbacks.TerminateOnNaN`, it detects explosions and names the step and its photos.
 
     Args:
-        backup: a callback that stands before this one.
-        names: `names(step)`, what the batch of a training step, from 1 on, was made of.
+        backup: the backup, which must precede this callback in the list of callbacks.
+        names: `names(step)` returns the names of the photos in the batch of a training step, counted from 1.
 
     Example:
-
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
     >>> model.compile("adamw", "mse")
     >>> backup = keras_recon.callbacks.TrainingBackup(tmp_path, steps_per_epoch=1)

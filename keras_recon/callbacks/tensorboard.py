@@ -1,3 +1,5 @@
+"""A run in TensorBoard: curves, reconstructions, settings and final scores."""
+
 from pathlib import Path
 
 import keras
@@ -8,28 +10,29 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_recon.callbacks.progress import SPEED
 
 ERROR_GAIN = 5
-LEAST_WIDTH = 128  # pixels of a column of images: smaller ones are enlarged, or their heading would not fit
+LEAST_WIDTH = 128  # pixels per column of images; smaller columns are enlarged, so that their heading fits
 HEADING = 24  # pixels
-# Where a run's files are, on what it runs and what it does about errors is no reason for how good it is.
+# Settings that do not change the quality of a model.
 NO_HPARAMS = ("run_name", "data_dir", "cache", "saved_models", "logs", "distribute", "on_bad_image", "on_divergence")
 
 
 class RunSummary(keras.callbacks.Callback):
-    """Writes a run to TensorBoard, as one entry of its list of runs; needs TensorFlow.
+    """Writes a run to TensorBoard as one entry in the list of runs; needs TensorFlow.
 
-    After every epoch the curves, `loss/training`, `loss/validation` and so on, behind them `training/images_per_second`
-    and the like, and a grid of validation images: original, degraded where that differs, reconstruction, and error five
-    times enlarged. The configuration stands under Text, its settings that can matter under HParams. A resumed run goes
-    on in the same entry.
+    After every epoch it writes:
+
+    - curves such as `loss/training`, `loss/validation` and `training/images_per_second`,
+    - a grid of validation images: original, degraded if it differs, reconstruction, and the error times five.
+
+    All settings are under Text, those that can change the quality under HParams. A resumed run continues its entry.
 
     Args:
-        log_dir: the run's folder.
-        name: of the run.
+        log_dir: the folder of the event files.
+        name: the name of the run.
         config: settings by name.
-        images: (degraded, clean), a few validation images, arrays in [0, 1].
+        images: (degraded, clean), a few validation images in [0, 1], arrays (images, height, width, channels).
 
     Example:
-
     >>> model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Dense(3)])
     >>> model.compile("adamw", "mse")
     >>> images = np.random.rand(4, 16, 16, 3).astype("float32")
@@ -54,14 +57,15 @@ class RunSummary(keras.callbacks.Callback):
         self._writer = tf.summary.create_file_writer(str(self.log_dir))
         rows = "".join(f"\n| {key} | {value} |" for key, value in self.config.items() if value is not None)
         with self._writer.as_default(step=0):
-            # Without a list of columns in `hp.hparams_config`, of which TensorBoard takes that of any one run, it shows
-            # the columns of all runs, those that differ before the others.
+            # TensorBoard shows the columns of all runs, and first those that differ. With `hp.hparams_config`, it would
+            # show only the columns of one of the runs.
             hp.hparams(self._hparams(), trial_id=self.name)
             tf.summary.text("configuration", f"| setting | value |\n|---|---|{rows}")
             tf.summary.experimental.write_raw_pb(_overlays())
 
     def _hparams(self) -> dict:
-        # Five columns are shown unasked, in alphabetical order. What only one run has is not taken to differ: "none".
+        # TensorBoard shows five columns at first, in alphabetical order. A setting without a value in some runs does
+        # not count as different, so an absent degradation is "none".
         degradation = self.config.get("degradation") or "none"
         settings = {"architecture": type(self.model).__name__, **self.config, "degradation": degradation}
         if settings["architecture"] != "PretrainedViTReconstructor":
@@ -75,7 +79,7 @@ class RunSummary(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         degraded, clean = self.images
         outputs = ops.convert_to_numpy(self.model(degraded, training=False))
-        factor = clean.shape[1] // degraded.shape[1]  # of a model that enlarges
+        factor = clean.shape[1] // degraded.shape[1]  # above 1 if the model enlarges
         shown = degraded.repeat(factor, axis=1).repeat(factor, axis=2)
         columns = {"original": clean, "degraded": shown, "reconstruction": outputs}
         if np.array_equal(degraded, clean):
@@ -94,9 +98,15 @@ class RunSummary(keras.callbacks.Callback):
 
 
 def log_final(log_dir: Path, scores: dict[str, float], pca: dict[str, float], epochs: int):
-    """Write a finished run's scores, and those of PCA, to TensorBoard as lines across its epochs; needs TensorFlow.
+    """Write the final scores of a run and of PCA to TensorBoard, as horizontal lines; needs TensorFlow.
 
-    HParams shows the last value of each curve, in alphabetical order: `final/psnr` and `final/ssim` first.
+    HParams shows the last value of each curve in alphabetical order, so `final/psnr` and `final/ssim` come first.
+
+    Args:
+        log_dir: the folder of the event files.
+        scores: final scores of the model by name.
+        pca: scores of PCA by name.
+        epochs: number of epochs of the run.
     """
     import tensorflow as tf
 
@@ -109,7 +119,7 @@ def log_final(log_dir: Path, scores: dict[str, float], pca: dict[str, float], ep
 
 
 def _tag(name: str) -> str:
-    """TensorBoard's tag of what Keras logs: it groups by what stands before the `/`, in alphabetical order."""
+    """Return the tag of a Keras log. TensorBoard groups tags by the part before the `/`, in alphabetical order."""
     if name in SPEED:
         return f"training/{name}"
     part = "validation" if name.startswith("val_") else "training"
@@ -117,7 +127,7 @@ def _tag(name: str) -> str:
 
 
 def _overlays() -> bytes:
-    """The page Custom Scalars: charts with training, validation and PCA in one."""
+    """Return the layout of the page Custom Scalars: charts with training, validation and PCA in one."""
     from tensorboard.plugins.custom_scalar import layout_pb2, summary
 
     charts = [
@@ -129,7 +139,7 @@ def _overlays() -> bytes:
 
 
 def _grid(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Columns of images in [0, 1] under their titles, as one picture, uint8 (height, width, 1 or 3 channels)."""
+    """Draw columns of images in [0, 1] under their titles; returns uint8 (height, width, 1 or 3 channels)."""
     picture = np.concatenate([np.concatenate(list(images)) for images in columns.values()], axis=1)
     picture = picture[..., : 3 if picture.shape[-1] >= 3 else 1]
     picture = np.rint(255 * np.clip(picture, 0, 1)).astype("uint8")

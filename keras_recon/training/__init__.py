@@ -1,0 +1,1 @@
+"""Training of a run: options, backups, distribution, adversarial training and results."""

@@ -27,7 +27,6 @@ class AdversarialTraining(keras.Model):
             None for a `keras_recon.layers.PatchDiscriminator()`.
 
     Example:
-
     >>> model = keras_recon.load_model("autoencoder")
     >>> adversarial = keras_recon.AdversarialTraining(model, weight=1e-3)
     >>> adversarial.compile(keras.optimizers.Adam(1e-4), "mse")

@@ -1,10 +1,9 @@
-"""Training on several devices and hosts, by the engines of the backends: tf.distribute, keras.distribution and
-PyTorch's DistributedDataParallel.
+"""Training on several devices and hosts.
 
-The batch size of a run is that of all devices together, so that a run is the same one on any number of them. Several
-processes, one a host, find each other by the three variables of `keras.distribution.initialize`, on every backend:
-`KERAS_DISTRIBUTION_JOB_ADDRESSES` (host:port of each, with commas), `KERAS_DISTRIBUTION_NUM_PROCESSES` and
-`KERAS_DISTRIBUTION_PROCESS_ID`.
+It uses tf.distribute, keras.distribution under JAX, and PyTorch's DistributedDataParallel. The batch size of a run is
+that of all devices together, so that results do not depend on their number. Processes, one per host, find each other
+by the variables of `keras.distribution.initialize` on every backend: `KERAS_DISTRIBUTION_JOB_ADDRESSES` (host:port of
+each, separated by commas), `KERAS_DISTRIBUTION_NUM_PROCESSES` and `KERAS_DISTRIBUTION_PROCESS_ID`.
 """
 
 import contextlib
@@ -17,21 +16,21 @@ import keras
 
 from keras_recon.data.batches import WHOLE, Shard
 
-# Where `ModelParallel` splits a transformer block ("Megatron-LM", Shoeybi et al., 2019): into the heads and into the
-# MLP by columns, out of them by rows, so that each block sums over the devices twice. Kernels, then biases.
+# `ModelParallel` splits transformer blocks as "Megatron-LM" (Shoeybi et al., 2019): the layers into the heads and into
+# the MLP by columns, the layers out of them by rows, so that each block needs two sums over the devices.
 SPLIT_COLUMNS = r"block_\d+/(attention/qkv|mlp_in)/"
 SPLIT_ROWS = r"block_\d+/(attention/projection|mlp_out)/kernel"
 
 
 class Distribution(NamedTuple):
-    """What a distributed training needs.
+    """The devices of a training.
 
     Attributes:
-        shard: what of each batch this process works on.
-        scope: a context manager; the model is built and trained in it.
-        distribute: makes of the function `data(shard)`, which gives a `tf.data.Dataset` of batches, what `fit` takes.
-        connect: makes a model train as all processes' model where the scope does not; the callbacks that this needs,
-            which come before all others.
+        shard: the part of each batch that this process computes.
+        scope: returns a context manager in which the model is built and trained.
+        distribute: turns a function `data(shard)` that returns a `tf.data.Dataset` of batches into data for `fit`.
+        connect: connects a model to its copies in other processes, if the scope does not do so. It returns callbacks
+            that must precede all others.
     """
 
     shard: Shard
@@ -44,11 +43,14 @@ ALONE = Distribution(WHOLE, contextlib.nullcontext, lambda data: data(WHOLE))
 
 
 def start(text: str) -> Distribution:
-    """Begin a distributed training; to be called before anything is computed.
+    """Start a distributed training. Call this function before any computation.
 
     Args:
-        text: `"none"`; `"data"`, where every device has the whole model and a part of each batch; or, under JAX,
-            `"model:N"`, where N devices share a model's transformer blocks.
+        text: `"none"`; `"data"` for the whole model and a part of each batch on every device; or, under JAX,
+            `"model:N"` for transformer blocks that are split over N devices.
+
+    Raises:
+        ValueError: the backend or the number of devices does not support `text`.
     """
     kind, _, parts = text.partition(":")
     backend = keras.backend.backend()
@@ -62,7 +64,7 @@ def start(text: str) -> Distribution:
 
 
 def _processes() -> tuple[list[str], int]:
-    """The addresses of all processes and the number of this one."""
+    """Return the addresses of all processes and the index of this one."""
     addresses = os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES", "localhost").split(",")
     return addresses, int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
 
@@ -72,7 +74,7 @@ def _start_tensorflow() -> Distribution:
 
     class MultiWorkerMirroredStrategy(tf.distribute.MultiWorkerMirroredStrategy):
         def reduce(self, reduce_op, value, axis):
-            # Keras asks to reduce whole tuples, and scalars along an axis (keras-team/keras#20585).
+            # Keras reduces whole tuples, and scalars along an axis (keras-team/keras#20585).
             def reduce(part):
                 rank = self.experimental_local_results(part)[0].shape.rank
                 return super(MultiWorkerMirroredStrategy, self).reduce(reduce_op, part, axis if rank else None)
@@ -93,7 +95,7 @@ def _start_tensorflow() -> Distribution:
     def distribute(data):
         return strategy.distribute_datasets_from_function(lambda context: data(shard).flat_map(split))
 
-    def split(*batch):  # an element for each device of this process
+    def split(*batch):  # into one element per device of this process
         parts = [tf.reshape(x, (replicas, -1, *x.shape[1:])) for x in batch]
         return tf.data.Dataset.from_tensor_slices(tuple(parts))
 
@@ -151,7 +153,7 @@ def _start_torch() -> Distribution:
             distributed.destroy_process_group()
 
     class Call(torch.nn.Module):
-        """A model's `call`, as a module whose parameters are those that it trains."""
+        """The `call` of a model as a module whose parameters are the trainable variables."""
 
         def __init__(self, model):
             super().__init__()
@@ -159,15 +161,14 @@ def _start_torch() -> Distribution:
             self.forward = model.call
 
     class MeanLogs(keras.callbacks.Callback):
-        """Makes each process's logs the mean of all; each has as many images."""
+        """Averages the logs over the processes, which have equally many images."""
 
         def on_train_batch_end(self, batch, logs=None):
             values = keras.ops.convert_to_tensor(list(logs.values()), "float32")
             distributed.all_reduce(values)
             logs.update(zip(logs, (values / len(addresses)).tolist()))
 
-        def on_epoch_end(self, epoch, logs=None):
-            self.on_train_batch_end(None, logs)
+        on_epoch_end = on_train_batch_end
 
     def connect(model):
         model.call = DistributedDataParallel(Call(model)).forward
