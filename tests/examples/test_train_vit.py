@@ -81,7 +81,7 @@ def test_a_run_that_fails_says_why_and_leaves_its_name_free(tmp_path, capsys, mo
 
 
 def test_a_failure_after_an_epoch_leaves_what_resumes(tmp_path, monkeypatch):
-    def train(model, training, validation, run, *args):
+    def train(model, training, validation, run, *args, **kwargs):
         run.log.write_text("epoch\n0\n")
         raise RuntimeError("out of memory")
 
