@@ -6,7 +6,7 @@ from keras import ops
 from keras_recon import losses
 from keras_recon.layers import PatchDiscriminator
 from keras_recon.metrics import named
-from keras_recon.models import PretrainedViTReconstructor, Reconstructor
+from keras_recon.models import ImageModel, PretrainedViTReconstructor
 
 
 @keras.saving.register_keras_serializable("keras_recon")
@@ -21,7 +21,7 @@ class AdversarialTraining(keras.Model):
     `discriminator_hinge` is half of the discriminator's loss: 1 if it cannot distinguish outputs from photos.
 
     Args:
-        model: a trained reconstructor that is not masked.
+        model: a trained image model that is not masked.
         weight: weight of the adversarial loss, above 0; the compiled loss has weight 1.
         discriminator: a layer from images to logits of any shape, positive for photos. Calls must not change its state.
             None for a `keras_recon.layers.PatchDiscriminator()`.
@@ -35,11 +35,11 @@ class AdversarialTraining(keras.Model):
     >>> model.save("autoencoder.keras")  # without the discriminator
     """
 
-    def __init__(self, model: keras.Model, weight: float, discriminator: keras.layers.Layer | None = None, **kwargs):
+    def __init__(self, model: ImageModel, weight: float, discriminator: keras.layers.Layer | None = None, **kwargs):
         super().__init__(**{"dtype": model.dtype_policy, **kwargs}, autocast=False)
         if not weight > 0:
             raise ValueError(f"`weight` must be above 0. Received: weight={weight}")
-        if isinstance(model, Reconstructor) and model.is_masked:
+        if model.is_masked:
             raise ValueError("`model` must not be masked. Received: a masked model")
         strategy = model.strategy if isinstance(model, PretrainedViTReconstructor) else "full"
         if strategy.startswith(("llrd", "gradual")):

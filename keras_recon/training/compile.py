@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_recon import metrics
 from keras_recon.inference import faster_by_xla
-from keras_recon.models import Reconstructor
+from keras_recon.models import ImageModel
 from keras_recon.models.layer_state import layers_by_path
 from keras_recon.optimizers import LayerwiseAdamW
 from keras_recon.training.adversarial import AdversarialTraining
@@ -20,7 +20,7 @@ VALIDATION_CROPS = 512
 XLA_MIN_STEPS = 300  # XLA starts 10 s later and saves a fifth of each step
 
 
-def estimate_seconds(model: Reconstructor, options: TrainingOptions) -> float:
+def estimate_seconds(model: ImageModel, options: TrainingOptions) -> float:
     """Estimate the seconds that a training takes by timing the model on one batch, without the time to read photos."""
     images = ops.convert_to_tensor(np.full((options.batch_size, *model.image_shape), 0.5, "float32"))
     for _ in range(2):  # the first call may compile
@@ -31,7 +31,7 @@ def estimate_seconds(model: Reconstructor, options: TrainingOptions) -> float:
     return START + options.epochs * steps * forward
 
 
-def compile_model(trained: Reconstructor | AdversarialTraining, options: TrainingOptions, replicas: int = 1):
+def compile_model(trained: ImageModel | AdversarialTraining, options: TrainingOptions, replicas: int = 1):
     """Compile with AdamW ("Decoupled Weight Decay Regularization", Loshchilov and Hutter, 2019), PSNR and SSIM.
 
     The learning rate rises linearly over the warm-up and falls to zero along a cosine. Only kernels of new layers have

@@ -22,7 +22,7 @@ from keras_recon.callbacks import (
     TrainingBackup,
 )
 from keras_recon.data.crops import DRAWS
-from keras_recon.models import Reconstructor
+from keras_recon.models import ImageModel
 from keras_recon.models.image_model import check_size
 from keras_recon.optimizers import without_loss_scaling
 from keras_recon.training.adversarial import AdversarialTraining
@@ -37,7 +37,7 @@ LEAST_RATE_SCALE = 1 / 16  # at lower learning rates, the learning rate is not t
 
 
 def train(
-    model: Reconstructor,
+    model: ImageModel,
     training: data.Photos,
     validation: data.Photos,
     run: Run | str | Path,
@@ -165,7 +165,7 @@ def train(
     return results
 
 
-def _logging(model: Reconstructor, run: Run, options: TrainingOptions, validation_batches) -> list:
+def _logging(model: ImageModel, run: Run, options: TrainingOptions, validation_batches) -> list:
     """The callbacks that show and keep the progress; the first ones add to the logs that the others write."""
     epochs = run.epochs() if run.log.exists() else []
     degraded, clean = data.spread(validation_batches, 6)
@@ -206,7 +206,7 @@ def _roll_back(trained: keras.Model, backup: TrainingBackup) -> bool:
     return True
 
 
-def check_unchanged(path: Path, model: Reconstructor, training: data.Photos, validation: data.Photos):
+def check_unchanged(path: Path, model: ImageModel, training: data.Photos, validation: data.Photos):
     """Write down what a run starts with, or check that it continues with the same model and photos.
 
     Args:

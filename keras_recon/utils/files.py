@@ -64,7 +64,7 @@ def save_weights(model, path: str | Path):
             with zipfile.ZipFile(archive) as members, open(temporary, "wb") as file:
                 shutil.copyfileobj(members.open("model.weights.h5"), file)
         except NotImplementedError:  # a class without `get_config`
-            model.save_weights(temporary)
+            keras.Model.save_weights(model, temporary)
         finally:
             archive.unlink(missing_ok=True)
 
