@@ -1,3 +1,5 @@
+"""Atomic writes, JSON, and the removal of temporary files."""
+
 import hashlib
 import json
 import math
@@ -8,25 +10,33 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-MAX_NAME = 255 - 40  # bytes: a process's number before it, and what models put behind it
+MAX_NAME = 255 - 40  # bytes; the rest is for the process id before and suffixes behind a temporary name
 
 
 @contextmanager
 def replacing(path: str | Path):
-    """A temporary path beside `path`, same file type, that takes its name if the block ends without an error.
+    """Give a temporary path in the same folder, which is renamed to `path` if the block ends without an error.
 
-    A killed process never leaves half a file (or folder) under the final name, and a full disk leaves what was there. A
-    folder that stands there is replaced. An OSError names `path`.
+    A killed process never leaves an incomplete file or folder under the final name, and a full disk leaves the old one.
+
+    Args:
+        path: path of a file or a folder, which is replaced if it exists.
+
+    Yields:
+        A path with the same suffix.
+
+    Raises:
+        OSError: if the file cannot be written; the message names `path`.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}.{_short(path)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if temporary.is_file():  # on the disk before it has its name: machines are cut off, too
+        if temporary.is_file():  # flushed before the renaming, because machines lose power too
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-        if path.is_dir():  # a folder cannot be replaced in one step: the old one makes way by renaming too
+        if path.is_dir():  # a folder cannot be replaced in one step: the old one is renamed first
             old = path.with_name(f"{temporary.name}.old")
             path.replace(old)
             temporary.replace(path)
@@ -43,7 +53,7 @@ def replacing(path: str | Path):
 
 
 def _short(path):
-    """Its name, or one for it of the same type that leaves room for more: file systems take 255 bytes."""
+    """Return the name, or a hash of it with the same suffix if it is too long: file systems allow 255 bytes."""
     if len(os.fsencode(path.name)) <= MAX_NAME:
         return path.name
     return hashlib.sha256(os.fsencode(path.name)).hexdigest() + path.suffix[:16]
@@ -76,7 +86,7 @@ def write_json(path: str | Path, content: dict):
 
 
 def to_json(content, indent: int | None = None) -> str:
-    """As `json.dumps`, with null for numbers that are not finite, for which JSON has no words."""
+    """Serialise as `json.dumps` does, with null for numbers that are not finite, which JSON lacks."""
     return json.dumps(_finite(content), indent=indent, allow_nan=False)
 
 
@@ -89,9 +99,13 @@ def _finite(content):
 
 
 def remove_temporaries(folder: Path, of: set[Path] | None = None):
-    """Remove what killed processes left of `replacing` in a folder and its subfolders; none may write there now.
+    """Remove temporary files of `replacing` that killed processes left in a folder and its subfolders.
 
-    Where the folder has files of others, `of` holds the paths that were to be written: no other temporary is removed.
+    No process may be writing there.
+
+    Args:
+        folder: folder to search.
+        of: the final paths whose temporary files are removed; None for all.
     """
     names = None if of is None else {path.with_name(_short(path)) for path in of}
     for path in list(folder.rglob(".*")):

@@ -9,28 +9,27 @@ from filelock import FileLock
 from keras_recon.utils.files import replacing, write_json
 
 MODEL_FILE = "model.keras"
-DATA = ("data", "target", "val_data", "val_target", "resize")  # the settings that say which photos
+DATA = ("data", "target", "val_data", "val_target", "resize")  # the settings that choose the photos
 
 
 def data_of(config: dict) -> str:
-    """What the photos of a run of these settings are, as text."""
+    """Describe the photos of a run with these settings."""
     return ", ".join(str(config[name]) for name in DATA if config.get(name))  # older runs lack newer settings
 
 
 class Run:
-    """A training run's folder: what its files are called, whether it is finished, and what it then tells.
+    """The folder of a training run: the paths of its files, its state and its results.
 
     Args:
-        folder: of the run.
-        log_dir: of its TensorBoard events; `logs` inside the folder if None.
+        folder: path of the folder.
+        log_dir: folder of the TensorBoard events; `logs` inside the folder if None.
 
     Attributes:
-        name: of the folder.
-        model, picture, bad_images, log, backbone, export: paths of what a run leaves.
-        training, began, best_weights: paths of what an unfinished one goes on from.
+        name: name of the folder.
+        model, picture, bad_images, log, backbone, export: paths of the results.
+        training, began, best_weights: paths that an unfinished run resumes from.
 
     Example:
-
     >>> run = Run("saved_models/vit")
     >>> run.is_finished, run.model.name
     (False, 'model.keras')
@@ -54,17 +53,21 @@ class Run:
 
     @property
     def is_begun(self) -> bool:
-        """Whether its settings are written."""
+        """Whether the settings are written."""
         return self._config.exists()
 
     @property
     def is_finished(self) -> bool:
-        """Whether its results are written, which come last."""
+        """Whether the results are written, which is the last step of a run."""
         return self._metrics.exists()
 
     @property
     def config(self) -> dict:
-        """Its settings by name. A ValueError names a file that holds none."""
+        """The settings by name.
+
+        Raises:
+            ValueError: if the file does not hold a JSON object.
+        """
         try:
             config = json.loads(self._config.read_text())
         except ValueError:
@@ -75,23 +78,23 @@ class Run:
 
     @property
     def results(self) -> dict[str, dict]:
-        """The rows of its table by name."""
+        """The rows of the table of results by name."""
         return json.loads(self._metrics.read_text())["results"]
 
     @property
     def protocol(self) -> dict:
-        """How its results were measured."""
+        """How the results were measured."""
         return json.loads(self._metrics.read_text())["protocol"]
 
     def epochs(self) -> list[dict[str, float]]:
-        """The logs of its epochs."""
+        """Return the logged values of each epoch."""
         with open(self.log, newline="") as file:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
     def cut_log(self, epochs: int):
-        """Keep the logs of the first `epochs` epochs, which a resumed run has behind it; of none, an empty file.
+        """Keep the logs of the first `epochs` epochs, before a run is resumed; an empty file for 0.
 
-        `CSVLogger` looks again whether it should write the names of the columns only where there is a file.
+        The file must exist for `CSVLogger` to check again whether it has to write the header.
         """
         if not self.log.exists():
             return
@@ -100,14 +103,14 @@ class Run:
             temporary.write_text("".join(lines[: epochs + 1 if epochs else 0]))
 
     def lock(self) -> FileLock:
-        """A lock that one process has at a time, and that the system frees when the process ends."""
+        """Return a lock that one process can hold; the system frees it when the process ends."""
         self.training.mkdir(parents=True, exist_ok=True)
         return FileLock(self.training / ".lock", timeout=0)
 
     def begin(self, config: dict):
-        """Write its settings."""
+        """Write the settings."""
         write_json(self._config, config)
 
     def finish(self, results: dict[str, dict], protocol: dict):
-        """Write its results, with which it is finished."""
+        """Write the results, which marks the run as finished."""
         write_json(self._metrics, {"results": results, "protocol": protocol})

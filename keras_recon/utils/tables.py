@@ -1,3 +1,5 @@
+"""Text tables of results, and the environment that they were measured in."""
+
 import os
 import platform
 import textwrap
@@ -6,20 +8,20 @@ import keras
 
 
 def environment() -> dict[str, str]:
-    """What figures depend on beside the code, for their protocol."""
+    """Return the backend and the machine, for the protocol of results."""
     return {
         "backend": f"{keras.backend.backend()}, Keras {keras.version()}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
 
 
-WIDTH = 80  # of a table whose figures leave room for the names
+WIDTH = 80  # characters of a table, unless its columns need more
 
 
 def results_table(results: dict[str, dict]) -> str:
-    """Rows by name, a column a figure, as text; empty where a row lacks it.
+    """Format results as a text table with one row per name and one column per key; missing values are empty.
 
-    A heading's words stand on each other, and so do the parts of a name that is too long.
+    The words of a heading are stacked, and long names are wrapped.
     """
     columns = list(dict.fromkeys(key for row in results.values() for key in row))
     headings = [key.split() for key in columns]
@@ -38,7 +40,7 @@ def results_table(results: dict[str, dict]) -> str:
 
 
 def shown(name) -> str:
-    """A name as it is, or quoted if it has line breaks, control characters or bytes that are no text."""
+    """Return a name unchanged, or quoted if it has unprintable characters."""
     return str(name) if str(name).isprintable() else repr(str(name))
 
 
