@@ -15,7 +15,7 @@ from skimage.transform import resize
 
 import keras_recon
 from keras_recon.compression import ImageCodec, compress, decompress
-from keras_recon.models import ConvAutoencoder, Reconstructor, RestorationUNet, ViTReconstructor
+from keras_recon.models import ConvAutoencoder, ImageModel, RestorationUNet, ViTReconstructor
 from keras_recon.presets import PRESETS, describe, model_file
 
 GOLDEN = Path(__file__).parent / "golden" / "presets.npz"  # of TensorFlow, by the name of the preset
@@ -45,7 +45,7 @@ def test_a_file_or_folder_of_that_name_comes_first(tmp_path, monkeypatch):
 
 
 def test_from_preset_takes_arguments_and_may_leave_the_weights_out():
-    denoise = Reconstructor.from_preset("denoise", image_shape=(64, 96, 3))
+    denoise = ImageModel.from_preset("denoise", image_shape=(64, 96, 3))
     assert type(denoise) is RestorationUNet and denoise.image_shape == (64, 96, 3)
     fresh = RestorationUNet.from_preset("denoise", load_weights=False)
     assert fresh.filters == denoise.filters
@@ -55,7 +55,10 @@ def test_from_preset_takes_arguments_and_may_leave_the_weights_out():
 
 @pytest.mark.parametrize(
     "preset, expected",
-    [("denoise", "be of a ViTReconstructor.*a RestorationUNet"), ("denoyse", "or one of .*Received: preset='denoyse'")],
+    [
+        ("denoise", "must be a ViTReconstructor.*a RestorationUNet"),
+        ("denoyse", "or one of .*Received: preset='denoyse'"),
+    ],
 )
 def test_from_preset_says_what_is_wrong(preset, expected):
     with pytest.raises(ValueError, match=expected):

@@ -111,7 +111,7 @@ def test_images_smaller_than_a_tile_are_a_trial():
         (["data", "--methods", "best", "--preset", "x"], "invalid choice: 'best'"),
         (["data", "--methods", "nearest", "--preset", "nothing"], "preset='nothing'"),
         (["data", "--models", "nothing"], "--models must be folders of finished runs"),
-        (["data", "--models", "data"], "Received: path='data/model.keras', where there is nothing"),
+        (["data", "--models", "data"], "Received: path='data/model.keras', which does not exist"),
         (["data", "--models", "vit", "--sigma", "-1"], "sigma=-1"),
         (["data", "--models", "vit", "vit"], "--models must be folders of different names"),
         (["data", "--models", "vit", "rgb"], "--models must be of one number of channels"),

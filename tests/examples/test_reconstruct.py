@@ -222,7 +222,7 @@ def test_a_hundred_megapixels_take_less_than_2_gb(tmp_path):
         (["--tile-size", "18"], "image_shape=(18, 18, 3)"),
         (["--model", "nowhere.keras"], "--model must be"),
         (["--model", "denoyse"], "or one of ['denoise', "),
-        (["--model", "."], "Received: path='model.keras', where there is nothing"),
+        (["--model", "."], "Received: path='model.keras', which does not exist"),
         (["--degradation", "nois:3"], "Received: degradation='nois:3'"),
         (["--output", __file__], "--output must be a folder, or a file of .png"),
         (["--reference", "nowhere"], "--reference must be a folder"),
