@@ -102,7 +102,8 @@ def _translated(model: keras.Model, paths: list[str] | list[int]) -> list[str]:
         if not all(0 <= position < len(old) for position in paths):
             raise ValueError(f"Positions of layers must be below {len(old)}. Received: {paths}")
         return [known[position] for position in paths if position in known]
-    missing = [path for path in paths if path not in layers_by_path(model)]
+    known = layers_by_path(model)
+    missing = [path for path in paths if path not in known]
     if missing:
         raise ValueError(f"A {type(model).__name__} has no layers {missing[:9]}")
     return paths
