@@ -35,16 +35,16 @@ def check_expected(config: dict, shapes: dict[str, tuple]):
     """
     held = Counter(math.prod(shape) for path, shape in shapes.items() if not path.startswith("optimizer/"))
     packed = "int4" in json.dumps(config)  # two values of the last axis are one byte
+    asked = Counter()
     for shape in expected_shapes(config):
         alternatives = shape if isinstance(shape, list) else [shape]
         sizes = [math.prod(of_one) for of_one in alternatives]
         sizes += [math.prod(of_one[:-1]) * -(-of_one[-1] // 2) for of_one in alternatives] * packed
-        size = next((size for size in sizes if held[size] > 0), None)
-        if size is None:
+        asked[sizes[0]] += 1
+        if asked[sizes[0]] > sum(held[size] for size in {*sizes}):
             raise ValueError(
                 f"its configuration asks for a weight of the shape {alternatives[0]}, which the file does not hold"
             )
-        held[size] -= 1
 
 
 def expected_shapes(config: dict, *context) -> Iterator[tuple[int, ...] | list[tuple[int, ...]]]:

@@ -56,7 +56,7 @@ def test_from_preset_takes_arguments_and_may_leave_the_weights_out():
 @pytest.mark.parametrize(
     "preset, expected",
     [
-        ("denoise", "must be a ViTReconstructor.*a RestorationUNet"),
+        ("denoise", "must be of the class ViTReconstructor.*of the class RestorationUNet"),
         ("denoyse", "or one of .*Received: preset='denoyse'"),
     ],
 )

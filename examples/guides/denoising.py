@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Denoising
 #
-# The same `fit`, with noisy images in and clean ones out. The autoencoder becomes a U-Net: `skips` carry what it sees
-# around the bottleneck. About a minute and a half on two CPU cores.
+# The same `fit`, with noisy images in and clean ones out. The bottleneck is as wide as a patch, so that nothing but the
+# noise is lost. About a minute and a half on two CPU cores.
 #
 # In Colab: upload the folder of this project or clone it, `%cd` into it, run `%pip install -e .` in a cell above this
 # one, and restart the session.
@@ -39,7 +39,7 @@ training, validation = keras_recon.data.load(PHOTOS, IMAGE_SHAPE, BATCH_SIZE, ST
 # noisy input, and the network learns what no linear map can: to tell edges from noise.
 
 # %%
-model = keras_recon.models.ConvAutoencoder(IMAGE_SHAPE, filters=(32, 64), latent_dim=48, skips=True)
+model = keras_recon.models.ConvAutoencoder(IMAGE_SHAPE, filters=(32, 64), latent_dim=48)
 model.adapt(training)
 model.compile("adamw", loss=keras_recon.losses.Charbonnier(), metrics=[keras_recon.metrics.PSNR()])
 start = model.evaluate(validation, return_dict=True)

@@ -56,8 +56,8 @@ pool = keras.layers.GlobalAveragePooling2D()
 readings = {
     "mean colours": pool(images),
     "latents": pool(keras.ops.abs(trunk.encode(images))),
-    "features": pool(trunk.features(images, trunk.patches(images))),
-    "features, untrained": pool(untrained.features(images, untrained.patches(images))),
+    "features": pool(trunk.features(images)),
+    "features, untrained": pool(untrained.features(images)),
 }
 
 # %% [markdown]

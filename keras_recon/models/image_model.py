@@ -102,7 +102,8 @@ class ImageModel(keras.Model):
         model = keras.saving.load_model(model_file(preset, "preset"), compile=False)
         if not isinstance(model, cls):
             raise ValueError(
-                f"`preset` must be a {cls.__name__}. Received: preset={str(preset)!r}, a {type(model).__name__}"
+                f"`preset` must be of the class {cls.__name__}. "
+                f"Received: preset={str(preset)!r} of the class {type(model).__name__}"
             )
         if not load_weights:
             return type(model).from_config({**model.get_config(), **kwargs})

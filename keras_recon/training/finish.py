@@ -50,6 +50,20 @@ def finish_run(
     Returns:
         Scores by row: the `model`; unless it enlarges, the baselines `pca` and `mean`; for degraded images the `input`
         itself, not clipped, or enlarged by bicubic interpolation.
+
+    Example:
+
+    >>> images = np.random.rand(12, 32, 48, 3)
+    >>> photos = keras_recon.data.load_photos((images[:10], images[10:]))
+    >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
+    >>> options = keras_recon.TrainingOptions(batch_size=4, epochs=1, steps_per_epoch=2)
+    >>> keras_recon.train(model, *photos, "saved_models/vit", options, finish=False)
+    Epoch 1/1
+    ...
+    >>> scores = keras_recon.finish_run(model, *photos, "saved_models/vit", options)
+    evaluating the model ...
+    >>> sorted(scores)
+    ['mean', 'model', 'pca']
     """
     options = options or TrainingOptions()
     run = run if isinstance(run, Run) else Run(run)

@@ -253,7 +253,6 @@ def test_presets_are_rows(tmp_path, photo_folder, capfd):
         (["preset:vim"], "or one of ['denoise'"),
         (["preset:upscale2"], "must not enlarge, to be compared. Received: the preset upscale2"),
         (["preset:vit", "--image-size", "32"], "must be (64, 64, 3)"),
-        (["preset:vit", "preset:denoise"], "one number of latent values. Received: vit 768, denoise 12288"),
     ],
 )
 def test_presets_that_do_not_fit_are_refused(tmp_path, photo_folder, capsys, specs, message):

@@ -174,7 +174,9 @@ def test_mistakes_are_refused(pairs, capsys):
     assert "--init keeps the architecture of its model. Received: --num-layers" in own
     other = refusal(capsys, train_vit.main, *smoke, "--init", "denoise")
     assert "--init must be a ViTReconstructor for train_vit.py. Received: denoise, a RestorationUNet" in other
-    assert "must be (64, 64, 3), which its weights are for" in refusal(capsys, train_vit.main, *smoke, "--init", "vit")
+    assert "must be (64, 64, 3), because its weights depend on it" in refusal(
+        capsys, train_vit.main, *smoke, "--init", "vit"
+    )
     larger = ["--upscale", "4", *of(pairs, "clean", "large")]
     large = refusal(capsys, train_restoration.main, *smoke, *larger)
     assert "A model that enlarges 4 times must have pairs whose targets are 4 times as high and wide" in large

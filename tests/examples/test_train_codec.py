@@ -88,5 +88,5 @@ def test_crops_too_small_for_ms_ssim_are_refused(capsys):
 def test_a_preset_of_another_kind_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         train_codec.main([*SHORT, "--from", "denoise", "--output", str(tmp_path / "codec")])
-    assert "`preset` must be of a ImageCodec. Received: preset='denoise'" in capsys.readouterr().err
+    assert "`preset` must be of the class ImageCodec. Received: preset='denoise'" in capsys.readouterr().err
     assert not (tmp_path / "codec").exists()

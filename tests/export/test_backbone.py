@@ -41,7 +41,7 @@ def test_every_block_of_the_loaded_preset_gives_what_the_encoder_gave(changes, t
     features = ops.convert_to_numpy(loaded.features(images)).reshape(expected.shape)
     np.testing.assert_allclose(features, expected, atol=1e-5)
     whole = ops.convert_to_numpy(loaded.backbone(4.0 * images - 2.0)).reshape(3, rows, columns, 16)
-    np.testing.assert_allclose(whole, ops.convert_to_numpy(model.features(images)), atol=1e-5)
+    np.testing.assert_allclose(whole, ops.convert_to_numpy(model.encoder_features(images, patches)), atol=1e-5)
 
 
 def test_the_backbone_has_the_encoders_parameters_and_policy():
