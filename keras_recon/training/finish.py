@@ -56,9 +56,9 @@ def finish_run(
     >>> images = np.random.rand(12, 32, 48, 3)
     >>> photos = keras_recon.data.load_photos((images[:10], images[10:]))
     >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
-    >>> options = keras_recon.TrainingOptions(batch_size=4, epochs=1, steps_per_epoch=2)
+    >>> options = keras_recon.TrainingOptions(batch_size=4, epochs=2, steps_per_epoch=2)
     >>> keras_recon.train(model, *photos, "saved_models/vit", options, finish=False)
-    Epoch 1/1
+    Epoch 1/2
     ...
     >>> scores = keras_recon.finish_run(model, *photos, "saved_models/vit", options)
     evaluating the model ...
