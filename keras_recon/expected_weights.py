@@ -40,8 +40,8 @@ def check_expected(config: dict, shapes: dict[str, tuple]):
         alternatives = shape if isinstance(shape, list) else [shape]
         sizes = [math.prod(of_one) for of_one in alternatives]
         sizes += [math.prod(of_one[:-1]) * -(-of_one[-1] // 2) for of_one in alternatives] * packed
-        asked[sizes[0]] += 1
-        if asked[sizes[0]] > sum(held[size] for size in {*sizes}):
+        asked[*sizes] += 1
+        if asked[*sizes] > sum(held[size] for size in {*sizes}):
             raise ValueError(
                 f"its configuration asks for a weight of the shape {alternatives[0]}, which the file does not hold"
             )

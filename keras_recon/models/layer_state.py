@@ -42,9 +42,11 @@ def layers_by_path(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 def _children(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     """The layers that are attributes of a layer, or in lists, tuples and dictionaries of it, by path."""
-    attributes = {} if isinstance(layer, keras.Sequential) else {**vars(layer)}
-    if keras.backend.backend() == "torch":  # which keeps modules apart from other attributes
-        attributes |= dict(layer.named_children())
+    attributes = {}
+    if not isinstance(layer, keras.Sequential):  # which has a functional model with the same layers
+        attributes |= vars(layer)
+        if keras.backend.backend() == "torch":  # which keeps modules apart from other attributes
+            attributes |= dict(layer.named_children())
     if isinstance(layer, keras.Model):  # functional and sequential models have layers that are no attributes
         attributes["layers"] = layer.layers
     # Private lists and dictionaries are how Keras and the backends count the same layers. A private attribute that is a
