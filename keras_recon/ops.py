@@ -29,7 +29,6 @@ def patchify(images, patch_size: int):
     Returns (batch, height / patch_size, width / patch_size, patch_size * patch_size * channels).
 
     Example:
-
     >>> patchify(np.zeros((2, 32, 48, 3)), patch_size=8).shape
     (2, 4, 6, 192)
     """
@@ -42,7 +41,6 @@ def unpatchify(patches, patch_size: int):
     """Put patches (batch, rows, columns, patch_size * patch_size * channels) back together: patchify's inverse.
 
     Example:
-
     >>> unpatchify(np.zeros((2, 4, 6, 192)), patch_size=8).shape
     (2, 32, 48, 3)
     """
@@ -69,7 +67,6 @@ def lapped_transform(images, patch_size: int):
         patch_size: side of the patches in pixels; must divide height and width.
 
     Example:
-
     >>> images = np.random.rand(2, 32, 48, 3).astype("float32")
     >>> lapped = keras_recon.ops.lapped_transform(images, patch_size=8)
     >>> np.allclose(keras_recon.ops.inverse_lapped_transform(lapped, patch_size=8), images, atol=1e-5)
@@ -82,7 +79,6 @@ def inverse_lapped_transform(images, patch_size: int):
     """The images whose `lapped_transform` is given, (batch, height, width, channels).
 
     Example:
-
     >>> lapped = np.full((1, 16, 16, 3), 0.25, "float32")
     >>> round(float(keras.ops.max(keras_recon.ops.inverse_lapped_transform(lapped, patch_size=8))), 3)  # flat stays
     0.25
@@ -148,7 +144,6 @@ def fixed_patch_mask(rows: int, columns: int, num_visible: int) -> np.ndarray:
     """A patch mask (1, rows, columns) with `num_visible` visible patches, always the same.
 
     Example:
-
     >>> patch_mask = keras_recon.ops.fixed_patch_mask(rows=4, columns=6, num_visible=6)
     >>> patch_mask.shape, int(patch_mask.sum())
     ((1, 4, 6), 18)
@@ -161,7 +156,6 @@ def random_patch_mask(batch, rows: int, columns: int, num_visible: int, seed: ke
     """Patch masks (batch, rows, columns), drawn for each image, with `num_visible` visible patches each.
 
     Example:
-
     >>> seed = keras.random.SeedGenerator(0)
     >>> patch_mask = keras_recon.ops.random_patch_mask(2, rows=4, columns=6, num_visible=6, seed=seed)
     >>> patch_mask.shape, keras_recon.ops.count_visible(patch_mask)
@@ -176,7 +170,6 @@ def count_visible(patch_mask) -> int | None:
     """Visible patches of each image; None where a tensor is symbolic. Unequal or no counts are refused.
 
     Example:
-
     >>> keras_recon.ops.count_visible(np.array([[[True, False], [True, False]]]))
     2
     """
@@ -197,7 +190,6 @@ def visible_indices(patch_mask, num_visible: int):
     """Indices (batch, num_visible) of the visible patches, ascending, counted along rows.
 
     Example:
-
     >>> patch_mask = np.array([[[True, False], [True, False]]])
     >>> keras.ops.convert_to_numpy(keras_recon.ops.visible_indices(patch_mask, num_visible=2)).tolist()
     [[1, 3]]
@@ -211,7 +203,6 @@ def take_tokens(tokens, indices):
     """The tokens `indices` (batch, m) of each image of (batch, tokens, values): (batch, m, values).
 
     Example:
-
     >>> tokens = keras.ops.reshape(keras.ops.arange(6), (1, 3, 2))
     >>> keras.ops.convert_to_numpy(keras_recon.ops.take_tokens(tokens, np.array([[2, 0]]))).tolist()
     [[[4, 5], [0, 1]]]
@@ -226,7 +217,6 @@ def paste_visible(outputs, images, patch_mask):
     """`images` where they are visible, `outputs` where they are hidden; both (batch, height, width, channels).
 
     Example:
-
     >>> outputs, images = keras.ops.zeros((1, 4, 4, 1)), keras.ops.ones((1, 4, 4, 1))
     >>> patch_mask = np.array([[[True, False], [True, False]]])  # the left half is hidden
     >>> pasted = keras_recon.ops.paste_visible(outputs, images, patch_mask)
@@ -255,7 +245,6 @@ def normalize_patches(images, patch_size: int):
     The target of "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022).
 
     Example:
-
     >>> images = np.random.rand(2, 32, 48, 3).astype("float32")
     >>> patches = keras_recon.ops.patchify(keras_recon.ops.normalize_patches(images, patch_size=8), 8)
     >>> round(float(keras.ops.std(patches[0, 0, 0])), 3)
@@ -272,7 +261,6 @@ def denormalize_patches(normalized, images, patch_mask, patch_size: int):
     interpolation function for irregularly-spaced data", Shepard, 1968).
 
     Example:
-
     >>> images = np.full((1, 32, 32, 3), 0.25, "float32")
     >>> patch_mask = keras_recon.ops.fixed_patch_mask(rows=4, columns=4, num_visible=4)
     >>> outputs = keras_recon.ops.denormalize_patches(np.zeros_like(images), images, patch_mask, patch_size=8)

@@ -1,3 +1,5 @@
+"""Loading of model files that need not be trusted."""
+
 import io
 import json
 import re
@@ -56,7 +58,6 @@ def load_model(path: str | Path, expected: type[keras.Model] = ImageModel, trust
         ValueError: if the file is invalid, with one sentence that says why.
 
     Example:
-
     >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
     >>> model.save("saved_models/vit/model.keras")
     >>> keras_recon.load_model("saved_models/vit").image_shape

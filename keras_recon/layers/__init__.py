@@ -1,3 +1,5 @@
+"""Layers of the models."""
+
 from keras_recon.layers.conv import ICNR, ConvDecoder, ConvEncoder, PatchDiscriminator, ResidualBlock, Upsample
 from keras_recon.layers.decoders import LinearDecoder, TransformerDecoder
 from keras_recon.layers.linear_path import LinearAutoencoder

@@ -1,3 +1,5 @@
+"""Convolutional layers: residual blocks, encoder and decoder."""
+
 import math
 
 import keras
@@ -48,7 +50,6 @@ class ResidualBlock(keras.layers.Layer):
         dropout_rate: dropout between the convolutions, in [0, 1).
 
     Example:
-
     >>> features = keras.ops.ones((2, 8, 8, 16))
     >>> keras_recon.layers.ResidualBlock(normalization="group")(features).shape
     (2, 8, 8, 16)
@@ -90,7 +91,6 @@ class ICNR(keras.initializers.Initializer):
     artifact free sub-pixel convolution" (Aitken et al., 2017).
 
     Example:
-
     >>> kernel = keras_recon.layers.ICNR(seed=0)((3, 3, 16, 4 * 8))  # for a shuffle of 32 channels to 8
     >>> pixels = keras.ops.convert_to_numpy(kernel).reshape(3, 3, 16, 4, 8)
     >>> bool((pixels == pixels[:, :, :, :1]).all())
@@ -120,7 +120,6 @@ class Upsample(keras.layers.Layer):
         zero_init: whether the kernel starts at zero.
 
     Example:
-
     >>> features = keras.ops.ones((2, 8, 8, 16))
     >>> keras_recon.layers.Upsample(filters=4, method="resize")(features).shape
     (2, 16, 16, 4)
@@ -210,7 +209,6 @@ class ConvEncoder(_Pyramid):
         normalization, dropout_rate: see `ResidualBlock`.
 
     Example:
-
     >>> encoder = keras_recon.layers.ConvEncoder(filters=(8, 16, 32), num_blocks=1)
     >>> [features.shape for features in encoder(keras.ops.ones((2, 64, 48, 3)))]
     [(2, 32, 24, 8), (2, 16, 12, 16), (2, 8, 6, 32)]
@@ -259,7 +257,6 @@ class ConvDecoder(_Pyramid):
             there is no good start to lose, it slows the training down.
 
     Example:
-
     >>> encoder = keras_recon.layers.ConvEncoder(filters=(8, 16), num_blocks=1)
     >>> decoder = keras_recon.layers.ConvDecoder(channels=3, filters=(8, 16), num_blocks=1)
     >>> levels = encoder(keras.ops.ones((2, 32, 48, 3)))
@@ -336,7 +333,6 @@ class PatchDiscriminator(keras.layers.Layer):
         filters: channels per level; each halves height and width.
 
     Example:
-
     >>> discriminator = keras_recon.layers.PatchDiscriminator(filters=(8, 16))
     >>> discriminator(np.random.rand(2, 32, 48, 3).astype("float32")).shape
     (2, 8, 12, 1)

@@ -1,3 +1,5 @@
+"""Decoders of latents to patches, and decoders by name."""
+
 import keras
 
 from keras_recon.layers.conv import ConvDecoder
@@ -19,7 +21,6 @@ class LinearDecoder(keras.layers.Layer):
             et al., 2022); undivided, the first steps would throw a linear start away.
 
     Example:
-
     >>> decoder = keras_recon.layers.LinearDecoder(patch_size=8, channels=3)
     >>> decoder(keras.ops.ones((2, 4, 6, 12))).shape
     (2, 32, 48, 3)
@@ -71,7 +72,6 @@ class TransformerDecoder(Transformer):
         **kwargs: see `Transformer`.
 
     Example:
-
     >>> sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64}
     >>> decoder = keras_recon.layers.TransformerDecoder(patch_size=8, channels=3, **sizes)
     >>> decoder(keras.ops.ones((2, 4, 6, 12))).shape

@@ -1,3 +1,5 @@
+"""The linear autoencoder of patches and the solutions that fit it."""
+
 from functools import partial
 
 import keras
@@ -20,7 +22,6 @@ class LinearAutoencoder(keras.layers.Layer):
         latent_dim: latent values per patch.
 
     Example:
-
     >>> layer = keras_recon.layers.LinearAutoencoder(latent_dim=4)
     >>> layer.build((None, 48))
     >>> patches = np.random.rand(1000, 48).astype("float32")

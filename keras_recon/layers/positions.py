@@ -1,3 +1,5 @@
+"""Position embeddings, and the initialiser of local attention."""
+
 import math
 
 import keras
@@ -33,7 +35,6 @@ class PositionEmbedding(keras.layers.Layer):
         position_embedding: `"learned"` (trained, starting at the sine-cosine table) or `"sincos"` (that table, fixed).
 
     Example:
-
     >>> layer = keras_recon.layers.PositionEmbedding("sincos")
     >>> layer(keras.ops.zeros((2, 4, 6, 32))).shape
     (2, 4, 6, 32)
@@ -92,7 +93,6 @@ class LocalAttention(keras.initializers.Initializer):
         seed: seed of the values' kernel.
 
     Example:
-
     >>> initializer = keras_recon.layers.LocalAttention(num_heads=4)
     >>> layer = keras_recon.layers.MultiHeadSelfAttention(num_heads=4, qkv_initializer=initializer)
     >>> layer(keras.ops.ones((2, 16, 64))).shape

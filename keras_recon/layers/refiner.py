@@ -1,3 +1,5 @@
+"""The network that refines reconstructed pixels."""
+
 import keras
 from keras import ops
 
@@ -18,7 +20,6 @@ class PixelRefiner(keras.layers.Layer):
         num_blocks: residual blocks.
 
     Example:
-
     >>> refiner = keras_recon.layers.PixelRefiner(filters=32)
     >>> float(keras.ops.convert_to_numpy(refiner(keras.ops.ones((2, 32, 48, 3)))).max())  # from here it learns
     0.0

@@ -1,3 +1,5 @@
+"""Transformer blocks with self-attention."""
+
 import keras
 from keras import ops
 
@@ -14,7 +16,6 @@ class MaskToken(keras.layers.Layer):
     in float32 under any dtype policy, as latents do.
 
     Example:
-
     >>> patch_mask = keras_recon.ops.fixed_patch_mask(rows=4, columns=6, num_visible=8)
     >>> visible = keras.ops.ones((1, 8, 12))
     >>> grid = keras.ops.convert_to_numpy(keras_recon.layers.MaskToken()(visible, patch_mask))
@@ -54,7 +55,6 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         qkv_initializer: of the kernel (hidden_dim, 3 * hidden_dim) of queries, keys and values.
 
     Example:
-
     >>> keras_recon.layers.MultiHeadSelfAttention(num_heads=4)(keras.ops.ones((2, 16, 64))).shape
     (2, 16, 64)
     """
@@ -110,7 +110,6 @@ class TransformerBlock(keras.layers.Layer):
         qkv_initializer: see `MultiHeadSelfAttention`.
 
     Example:
-
     >>> block = keras_recon.layers.TransformerBlock(num_heads=4, mlp_dim=128, drop_path_rate=0.1)
     >>> block(keras.ops.ones((2, 16, 64))).shape
     (2, 16, 64)
@@ -181,7 +180,6 @@ class Transformer(keras.layers.Layer):
         position_embedding: `"learned"` or `"sincos"`, see `PositionEmbedding`.
 
     Example:
-
     >>> encoder = keras_recon.layers.Transformer(num_layers=2, num_heads=4, hidden_dim=64, mlp_dim=128)
     >>> patches = keras.ops.ones((2, 4, 6, 192))
     >>> encoder(patches).shape

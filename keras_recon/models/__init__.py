@@ -1,3 +1,5 @@
+"""Models of image reconstruction."""
+
 from keras_recon.models.autoencoder import ConvAutoencoder
 from keras_recon.models.image_model import ImageModel
 from keras_recon.models.linear import LinearReconstructor

@@ -1,3 +1,5 @@
+"""The convolutional autoencoder."""
+
 import typing
 
 import keras
@@ -10,10 +12,10 @@ from keras_recon.presets import PRESETS
 
 @keras.saving.register_keras_serializable("keras_recon")
 class ConvAutoencoder(Reconstructor):
-    """Convolutional autoencoder: each level halves height and width, the decoder doubles them back symmetrically.
+    r"""Convolutional autoencoder: each level halves height and width, the decoder doubles them back symmetrically.
 
         images -> levels of strided conv and blocks -> head -+-> latents -> levels of blocks and upsampling -+-> images
-             \\----------------- linear --------------------/          \\-------------- linear --------------/
+             \----------------- linear --------------------/          \-------------- linear --------------/
 
     See `keras_recon.layers.ResidualBlock` for the blocks and `Reconstructor` for the linear path.
 
@@ -35,7 +37,6 @@ class ConvAutoencoder(Reconstructor):
         **kwargs: `refiner_filters`, see `Reconstructor`, `name` and `dtype`.
 
     Example:
-
     >>> model = keras_recon.models.ConvAutoencoder(image_shape=(32, 32, 3), filters=(8, 16), latent_dim=6)
     >>> model.latent_shape, model.compression_ratio
     ((8, 8, 6), 8.0)

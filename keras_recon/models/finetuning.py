@@ -21,7 +21,6 @@ class GradualUnfreezing(keras.callbacks.Callback):
         num_layers: blocks of the backbone; what comes before them is freed last.
 
     Example:
-
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3), keras.layers.Dense(3)])
     >>> depths = {v.path: depth for depth, layer in enumerate(model.layers, start=1) for v in layer.variables}
     >>> optimizer = keras_recon.optimizers.LayerwiseAdamW(depths=depths)

@@ -46,7 +46,6 @@ class ImageModel(keras.Model):
         lora_rank: the rank of `enable_lora`, or None.
 
     Example:
-
     >>> keras_recon.models.ImageModel.from_preset("denoise").image_shape
     (128, 128, 3)
     """
@@ -93,7 +92,6 @@ class ImageModel(keras.Model):
             **kwargs: arguments of the constructor that replace the saved ones.
 
         Example:
-
         >>> model = keras_recon.models.RestorationUNet.from_preset("denoise")
         >>> model.save_to_preset("mine")
         >>> keras_recon.models.RestorationUNet.from_preset("mine", image_shape=(64, 96, 3)).image_shape
@@ -253,7 +251,6 @@ class ImageModel(keras.Model):
             rank: rank of each update, from 1.
 
         Example:
-
         >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
         >>> model.enable_lora(4)
         >>> sorted({v.name for v in model.trainable_variables})

@@ -20,7 +20,6 @@ def layers_by_path(model: keras.Model) -> dict[str, keras.layers.Layer]:
         The layers by path, each once and after the layers that contain it. The model itself has the path "".
 
     Example:
-
     >>> from keras_recon.models.layer_state import layers_by_path
     >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
     >>> type(layers_by_path(model)["encoder/blocks/0/mlp_in"]).__name__

@@ -1,3 +1,5 @@
+"""The linear autoencoder as a model, which is the PCA baseline."""
+
 import keras
 
 from keras_recon.models.reconstructor import Reconstructor
@@ -15,7 +17,6 @@ class LinearReconstructor(Reconstructor):
         **kwargs: `name` and `dtype`, see `keras.Model`.
 
     Example:
-
     >>> pca = keras_recon.models.LinearReconstructor(image_shape=(32, 32, 3), patch_size=8, latent_dim=192)
     >>> images = np.random.rand(16, 32, 32, 3).astype("float32")
     >>> pca.adapt(images)

@@ -1,3 +1,5 @@
+"""The base class of models that can hide patches from their encoder."""
+
 import keras
 import numpy as np
 from keras import ops
@@ -46,7 +48,6 @@ class MaskedReconstructor(Reconstructor):
         fixed_mask: boolean (1, rows, columns), True where inference hides a patch; None without a `mask_ratio`.
 
     Example:
-
     >>> model = keras_recon.models.ViTReconstructor(image_shape=(32, 32, 3), patch_size=8, mask_ratio=0.75)
     >>> model.num_visible, model.fixed_mask.shape
     (4, (1, 4, 4))

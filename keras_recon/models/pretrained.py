@@ -1,3 +1,5 @@
+"""The reconstructor on a pretrained ViT of keras-hub."""
+
 import math
 import typing
 
@@ -60,7 +62,6 @@ class PretrainedViTReconstructor(Reconstructor):
         linear_path: the linear autoencoder beside the network, `"lapped"`, True or False; fit it with `adapt`.
 
     Example:
-
     >>> from keras_hub.models import ViTBackbone
     >>> backbone = ViTBackbone((32, 32, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
     >>> model = keras_recon.models.PretrainedViTReconstructor(backbone, latent_dim=12, strategy="lora:4")

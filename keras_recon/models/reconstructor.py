@@ -1,3 +1,5 @@
+"""The base class of autoencoders with a bottleneck."""
+
 import math
 from collections.abc import Iterable
 
@@ -40,7 +42,6 @@ class Reconstructor(ImageModel):
         decodes_latents: whether `decode` makes images from latents alone.
 
     Example:
-
     >>> keras_recon.models.ViTReconstructor.from_variant("micro", image_shape=(96, 64, 3), latent_dim=6).latent_shape
     (12, 8, 6)
     """

@@ -1,3 +1,5 @@
+"""The U-Net for restoration."""
+
 import typing
 
 import keras
@@ -36,7 +38,6 @@ class RestorationUNet(ImageModel):
         patch_size: 2^levels, the side in pixels of a position of the coarsest level.
 
     Example:
-
     >>> model = keras_recon.models.RestorationUNet((32, 32, 3), filters=(8, 16), num_blocks=1)
     >>> noisy = np.random.rand(2, 50, 37, 3).astype("float32")
     >>> bool((keras.ops.convert_to_numpy(model(noisy)) == noisy).all())  # from here it learns

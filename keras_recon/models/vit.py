@@ -1,3 +1,5 @@
+"""The Vision Transformer that is trained from scratch."""
+
 import typing
 
 import keras
@@ -27,10 +29,10 @@ DECODERS = {
 
 @keras.saving.register_keras_serializable("keras_recon")
 class ViTReconstructor(MaskedReconstructor):
-    """Vision Transformer autoencoder with a bottleneck of `latent_dim` values per patch, trained from scratch.
+    r"""Vision Transformer autoencoder with a bottleneck of `latent_dim` values per patch, trained from scratch.
 
         images -> patches -> transformer -> head ----+--> latents -> transformer -> head ----+--> patches -> images
-                     \\--------- linear ------------/          \\---------- linear ----------/
+                     \--------- linear ------------/          \---------- linear ----------/
 
     Architecture of "An Image is Worth 16x16 Words" (Dosovitskiy et al., 2021) for the encoder and of "Masked
     Autoencoders Are Scalable Vision Learners" (He et al., 2022) for the decoder. See `Reconstructor` for the linear
@@ -62,7 +64,6 @@ class ViTReconstructor(MaskedReconstructor):
         **kwargs: `refiner_filters`, see `Reconstructor`, `name` and `dtype`.
 
     Example:
-
     >>> model = keras_recon.models.ViTReconstructor(image_shape=(32, 32, 3), patch_size=8, latent_dim=12)
     >>> images = np.random.rand(16, 32, 32, 3).astype("float32")
     >>> model.adapt(images)  # from here it is a PCA, which training improves on

@@ -52,7 +52,6 @@ def finish_run(
         itself, not clipped, or enlarged by bicubic interpolation.
 
     Example:
-
     >>> images = np.random.rand(12, 32, 48, 3)
     >>> photos = keras_recon.data.load_photos((images[:10], images[10:]))
     >>> model = keras_recon.models.ViTReconstructor((32, 32, 3), num_layers=1, decoder_num_layers=1)
