@@ -179,6 +179,9 @@ def test_a_model_without_a_bottleneck_has_no_latent_columns():
     assert rows["unet"]["psnr"] == pytest.approx(alone.rows["unet"]["psnr"], abs=1e-3)
     assert not {"latent values", "compression ratio", "bytes"} & rows["unet"].keys()
     assert rows["pca"]["latent values"] == rows["linear"]["latent values"] == 80
+    networks["larger"] = models.LinearReconstructor((16, 16, 3), 4, 6)
+    with pytest.raises(ValueError, match=r"one number of latent values\. Received: linear 80, larger 96"):
+        compare({}, IMAGES, PHOTOS, fitting, BATCHES, noise, networks)
 
 
 def test_curves_are_those_of_the_log(measured):
