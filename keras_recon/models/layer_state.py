@@ -74,7 +74,7 @@ def frozen_paths(model: keras.Model) -> list[str]:
 
 def freeze(model: keras.Model, paths: list[str] | list[int]):
     """Make exactly these layers not `trainable`."""
-    paths, layers = set(_translated(model, paths)), layers_by_path(model)
+    paths, layers = set(current_paths(model, paths)), layers_by_path(model)
     for path, layer in layers.items():  # containers first, because setting `trainable` also sets the layers inside
         if layer.trainable != (path not in paths):
             layer.trainable = path not in paths
@@ -89,14 +89,14 @@ def quantized_paths(model: keras.Model) -> dict[str, list[str]]:
 def quantize(model: keras.Model, mode: str, paths: list[str] | list[int]):
     """Quantise the layers at these paths, unless they are quantised already, as those of a backbone are."""
     layers = layers_by_path(model)
-    chosen = [layers[path] for path in _translated(model, paths)]
+    chosen = [layers[path] for path in current_paths(model, paths)]
     chosen = {id(layer) for layer in chosen if not layer.dtype_policy.quantization_mode}
     if chosen:
         model.quantize(mode, filters=lambda layer: id(layer) in chosen)
 
 
-def _translated(model: keras.Model, paths: list[str] | list[int]) -> list[str]:
-    """Paths that exist in the model, from paths or from positions of version 0.1.0."""
+def current_paths(model: keras.Model, paths: list[str] | list[int]) -> list[str]:
+    """Return paths that exist in the model, from paths or from positions of version 0.1.0."""
     if paths and isinstance(paths[0], int):
         old = old_paths(model)
         known = {position: path for position, path in enumerate(old) if path is not None}

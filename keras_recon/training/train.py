@@ -24,6 +24,7 @@ from keras_recon.callbacks import (
 from keras_recon.data.crops import DRAWS
 from keras_recon.models import ImageModel
 from keras_recon.models.image_model import check_size
+from keras_recon.models.layer_state import current_paths
 from keras_recon.optimizers import without_loss_scaling
 from keras_recon.training.adversarial import AdversarialTraining
 from keras_recon.training.compile import compile_model
@@ -223,7 +224,8 @@ def check_unchanged(path: Path, model: ImageModel, training: data.Photos, valida
     if not path.exists():
         write_json(path, facts)
         return
-    began = {"version of the random draws": 1} | json.loads(path.read_text())
+    began = _in_todays_form({"version of the random draws": 1} | json.loads(path.read_text()), model)
+    facts = _in_todays_form(facts, model)
     for name in began | facts:
         if began.get(name) != facts.get(name):
             hint = " (another version may divide photos otherwise)" if "photos" in name else ""
@@ -232,6 +234,14 @@ def check_unchanged(path: Path, model: ImageModel, training: data.Photos, valida
                 f"A run must go on with what it began with{hint}, {name}={began.get(name)!r}. "
                 f"Received: {facts.get(name)!r}"
             )
+
+
+def _in_todays_form(facts: dict, model: ImageModel) -> dict:
+    """Translate facts that version 0.1.0 wrote: positions of layers, and an argument that is gone."""
+    if facts.get("model.skips") is False:
+        facts = {name: value for name, value in facts.items() if name != "model.skips"}
+    lists_of_layers = [name for name in facts if name == "model.frozen" or name.startswith("model.quantized.")]
+    return facts | {name: sorted(current_paths(model, facts[name])) for name in lists_of_layers}
 
 
 def _flat(name: str, value) -> dict:

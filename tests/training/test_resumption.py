@@ -6,6 +6,7 @@ from models.test_vit import TINY
 from models.tiny_backbones import tiny_backbone
 
 from keras_recon import data, models
+from keras_recon.models.layer_state import old_paths
 from keras_recon.training.train import check_unchanged
 
 
@@ -46,4 +47,17 @@ def test_a_run_that_drew_otherwise_does_not_go_on(tmp_path):
     path.write_text(json.dumps(began))
     message = r"^A run must go on with what it began with \(the version of keras_recon that began it can finish it\), "
     with pytest.raises(ValueError, match=message + r"version of the random draws=1\. Received: 2$"):
+        check_unchanged(path, model, photos("a"), photos("b"))
+
+
+def test_runs_of_0_1_0_with_frozen_layers_and_without_skips_go_on(tmp_path):
+    path, model = tmp_path / "began.json", models.ConvAutoencoder((16, 16, 3), filters=(4, 6), latent_dim=5)
+    model.encoder.trainable = False
+    check_unchanged(path, model, photos("a"), photos("b"))
+    began = json.loads(path.read_text())
+    positions = [i for i, name in enumerate(old_paths(model)) if name in began["model.frozen"]]
+    path.write_text(json.dumps({**began, "model.frozen": positions, "model.skips": False}))
+    check_unchanged(path, model, photos("a"), photos("b"))
+    path.write_text(json.dumps({**began, "model.frozen": positions[1:]}))
+    with pytest.raises(ValueError, match=r"model\.frozen="):
         check_unchanged(path, model, photos("a"), photos("b"))
