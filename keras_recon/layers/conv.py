@@ -9,20 +9,20 @@ from keras_recon.ops import unpatchify
 
 NORMALIZATIONS = ("batch", "layer", "group", "none")
 UPSAMPLINGS = ("pixel_shuffle", "resize", "transposed")
-# A noise shape that says nothing, for the reason given in `transformer`.
+# The default noise shape, written out for the reason given in `transformer`.
 EACH_VALUE = (None, None, None, None)
 
 
 def conv(filters: int, kernel_size: int = 3, **kwargs) -> keras.layers.Conv2D:
-    """A "same" convolution on (batch, height, width, channels), whatever Keras is configured to."""
+    """Make a "same" convolution on (batch, height, width, channels), also if Keras is set to channels first."""
     defaults = {"kernel_initializer": "he_normal", "padding": "same", "data_format": "channels_last"}
     return keras.layers.Conv2D(filters, kernel_size, **{**defaults, **kwargs})
 
 
 def normalization(kind: str, filters: int, **kwargs) -> keras.layers.Layer:
-    """The layer that `NORMALIZATIONS` names, for (batch, height, width, filters)."""
+    """Make the normalisation layer of a name in `NORMALIZATIONS`, for (batch, height, width, filters)."""
     if kind == "batch":
-        # Keras's momentum, 0.99, would trail hundreds of steps behind the weights that inference uses.
+        # With Keras's momentum of 0.99, the statistics would lag hundreds of steps behind the weights.
         return keras.layers.BatchNormalization(momentum=0.9, **kwargs)
     if kind == "layer":
         return keras.layers.LayerNormalization(epsilon=1e-6, **kwargs)
@@ -32,7 +32,7 @@ def normalization(kind: str, filters: int, **kwargs) -> keras.layers.Layer:
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]):
-    """Refuse a `value` that is not one of `choices`."""
+    """Raise a ValueError for a value that is not one of the choices."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
 
@@ -42,12 +42,13 @@ class ResidualBlock(keras.layers.Layer):
     """`x + conv(dropout(relu(norm(conv(relu(norm(x)))))))`, (batch, height, width, filters), 3x3 convolutions.
 
     The pre-activation block of "Identity Mappings in Deep Residual Networks" (He et al., 2016), with the dropout of
-    "Wide Residual Networks" (Zagoruyko and Komodakis, 2016). Without a normalisation the second kernel starts at zero,
-    and the block as the identity, as in "Fixup Initialization" (Zhang et al., 2019).
+    "Wide Residual Networks" (Zagoruyko and Komodakis, 2016). Without a normalisation the second kernel is zero at
+    first, so that the block starts as the identity, as in "Fixup Initialization" (Zhang et al., 2019).
 
     Args:
         normalization: `"batch"`, `"layer"`, `"group"` or `"none"`.
         dropout_rate: dropout between the convolutions, in [0, 1).
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> features = keras.ops.ones((2, 8, 8, 16))
@@ -71,7 +72,7 @@ class ResidualBlock(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(self, inputs, training=None):
-        # Only batch normalization takes `training`; Keras hands it on.
+        # Only batch normalisation takes `training`, and Keras passes it on.
         x = self.convs[0](ops.relu(self.norms[0](inputs)))
         x = self.dropout(ops.relu(self.norms[1](x)), training=training)
         return inputs + self.convs[1](x)
@@ -85,10 +86,13 @@ class ResidualBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_recon")
 class ICNR(keras.initializers.Initializer):
-    """Kernel of a convolution in front of a 2x2 pixel shuffle that starts as nearest-neighbour upsampling.
+    """Initialises the convolution before a 2x2 pixel shuffle, so that both start as nearest-neighbour upsampling.
 
-    The four pixels that come of one start equal, so that no checkerboard is there to be unlearned: "Checkerboard
-    artifact free sub-pixel convolution" (Aitken et al., 2017).
+    The four pixels that the shuffle makes of one position start equal, which avoids checkerboard artifacts:
+    "Checkerboard artifact free sub-pixel convolution" (Aitken et al., 2017).
+
+    Args:
+        seed: seed of the values.
 
     Example:
     >>> kernel = keras_recon.layers.ICNR(seed=0)((3, 3, 16, 4 * 8))  # for a shuffle of 32 channels to 8
@@ -110,14 +114,15 @@ class ICNR(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable("keras_recon")
 class Upsample(keras.layers.Layer):
-    """Double height and width: (batch, height, width, channels) to (batch, 2 * height, 2 * width, filters).
+    """Doubles height and width: (batch, height, width, channels) to (batch, 2 * height, 2 * width, filters).
 
     Args:
         filters: channels of the output.
         method: `"pixel_shuffle"` (a convolution to four times the channels, see `ICNR`), `"resize"` (nearest
-            neighbour, then a convolution) or `"transposed"` (a 4x4 transposed convolution, whose kernel the stride
-            divides).
-        zero_init: whether the kernel starts at zero.
+            neighbour, then a convolution) or `"transposed"` (a transposed convolution with a 4x4 kernel, a multiple of
+            its stride).
+        zero_init: whether the kernel is zero at first.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> features = keras.ops.ones((2, 8, 8, 16))
@@ -159,7 +164,7 @@ class Upsample(keras.layers.Layer):
 
 
 class _Pyramid(keras.layers.Layer):
-    """What encoder and decoder share: `filters`, from fine to coarse, with `num_blocks` residual blocks each."""
+    """Base of `ConvEncoder` and `ConvDecoder`: levels of `num_blocks` residual blocks, from fine to coarse."""
 
     def __init__(
         self, filters: tuple[int, ...], num_blocks: int, normalization: str = "batch", dropout_rate=0.0, **kwargs
@@ -168,7 +173,7 @@ class _Pyramid(keras.layers.Layer):
         check_choice("normalization", normalization, NORMALIZATIONS)
         if not filters or min(filters) < 1 or num_blocks < 1:
             raise ValueError(
-                "`filters` must hold a positive number per level, and `num_blocks` be at least 1. "
+                "`filters` must have a positive number per level, and `num_blocks` must be at least 1. "
                 f"Received: filters={filters}, num_blocks={num_blocks}"
             )
         self.filters = tuple(filters)
@@ -201,12 +206,14 @@ class ConvEncoder(_Pyramid):
     """Halves height and width at each level: a convolution of stride 2, then residual blocks.
 
     Maps (batch, height, width, channels) to the outputs of all levels, from fine to coarse: level i has
-    (batch, height / 2^(i + 1), width / 2^(i + 1), filters[i]). The last is normalised and rectified.
+    (batch, height / 2^(i + 1), width / 2^(i + 1), filters[i]). A normalisation and a ReLU follow the last level.
 
     Args:
         filters: channels of each level, from fine to coarse.
         num_blocks: residual blocks per level.
-        normalization, dropout_rate: see `ResidualBlock`.
+        normalization: see `ResidualBlock`.
+        dropout_rate: see `ResidualBlock`.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> encoder = keras_recon.layers.ConvEncoder(filters=(8, 16, 32), num_blocks=1)
@@ -242,19 +249,19 @@ class ConvEncoder(_Pyramid):
 class ConvDecoder(_Pyramid):
     """Doubles height and width at each level: residual blocks, then upsampling.
 
-    Maps (batch, rows, columns, values) to (batch, rows * 2^levels, columns * 2^levels, channels). Given the list that
-    a `ConvEncoder` of the same `filters` returns, it adds each level's features to its own of that size: the skips of
-    "U-Net" (Ronneberger et al., 2015), added as in "LinkNet" (Chaurasia and Culurciello, 2017).
+    Maps (batch, rows, columns, values) to (batch, rows * 2^levels, columns * 2^levels, channels). Given the output of
+    a `ConvEncoder` with the same `filters`, it adds the features of each level to its own of that size: the skip
+    connections of "U-Net" (Ronneberger et al., 2015), added as in "LinkNet" (Chaurasia and Culurciello, 2017).
 
     Args:
-        channels: of the output.
+        channels: channels of the output.
         filters: channels of each level, from fine to coarse.
         num_blocks: residual blocks per level.
-        normalization, dropout_rate: see `ResidualBlock`.
         upsampling: see `Upsample`.
-        zero_init: whether the last kernel starts at zero, and the output with it.
-        divided: whether the output is divided as in `LinearDecoder`; None for as `zero_init`. Where
-            there is no good start to lose, it slows the training down.
+        zero_init: whether the last kernel is zero at first, and with it the output.
+        divided: whether the output is divided as in `LinearDecoder`; None for the value of `zero_init`. Training is
+            slower with it, so use it only where training starts from a good output.
+        **kwargs: `normalization` and `dropout_rate`, see `ResidualBlock`, and those of `keras.layers.Layer`.
 
     Example:
     >>> encoder = keras_recon.layers.ConvEncoder(filters=(8, 16), num_blocks=1)
@@ -323,14 +330,15 @@ class ConvDecoder(_Pyramid):
 
 @keras.saving.register_keras_serializable("keras_recon")
 class PatchDiscriminator(keras.layers.Layer):
-    """How real each part of an image looks: (batch, height, width, channels) to (batch, rows, columns, 1), from -inf.
+    """Rates how real each part of an image looks: (batch, height, width, channels) to logits (batch, rows, columns, 1).
 
-    Strided 4x4 convolutions, group normalisation and leaky ReLU, and a last convolution: the PatchGAN of
-    "Image-to-image translation with conditional adversarial networks" (Isola et al., 2017), which sees texture and no
-    whole. Nothing in it depends on the other images of a batch.
+    Strided 4x4 convolutions with group normalisation and leaky ReLU, and a last convolution: the PatchGAN of
+    "Image-to-image translation with conditional adversarial networks" (Isola et al., 2017), which judges textures and
+    not whole images. The logits of an image do not depend on the other images of the batch.
 
     Args:
-        filters: channels per level; each halves height and width.
+        filters: channels per level; each level halves height and width.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> discriminator = keras_recon.layers.PatchDiscriminator(filters=(8, 16))
@@ -341,7 +349,7 @@ class PatchDiscriminator(keras.layers.Layer):
     def __init__(self, filters: tuple[int, ...] = (64, 128, 256), **kwargs):
         super().__init__(**kwargs)
         if not filters or min(filters) < 1:
-            raise ValueError(f"`filters` must be channels of at least one level. Received: filters={filters}")
+            raise ValueError(f"`filters` must be positive numbers, at least one. Received: filters={filters}")
         self.filters = tuple(filters)
         policy = self.dtype_policy
         self.convolutions = [
@@ -350,7 +358,7 @@ class PatchDiscriminator(keras.layers.Layer):
         self.normalizations = [
             normalization(
                 "group" if i else "none", width, dtype=policy, name=f"norm_{i}"
-            )  # the first shows the colours
+            )  # none at the first level, where it would remove colours
             for i, width in enumerate(self.filters)
         ]
         self.head = conv(1, 4, dtype=policy, name="head")

@@ -9,16 +9,17 @@ from keras_recon.ops import unpatchify
 
 @keras.saving.register_keras_serializable("keras_recon")
 class LinearDecoder(keras.layers.Layer):
-    """One linear map from each vector of a grid to the pixels of its patch.
+    """Maps each vector of a grid to the pixels of its patch, by one linear map.
 
     Maps (batch, rows, columns, values) to (batch, rows * patch_size, columns * patch_size, channels).
 
     Args:
         patch_size: side of the patches in pixels.
-        channels: of the images.
-        zero_init: whether the kernel starts at zero, and the output with it. The output is then divided by the number
+        channels: channels of the images.
+        zero_init: whether the kernel is zero at first, and with it the output. The output is then divided by the number
             of inputs, so that a step of the optimizer changes it by about the learning rate ("Tensor Programs V", Yang
-            et al., 2022); undivided, the first steps would throw a linear start away.
+            et al., 2022). Undivided, the first steps would be larger than the errors of the linear path.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> decoder = keras_recon.layers.LinearDecoder(patch_size=8, channels=3)
@@ -62,13 +63,15 @@ class LinearDecoder(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_recon")
 class TransformerDecoder(Transformer):
-    """A transformer over the grid of latents, then a `LinearDecoder`.
+    """Applies a transformer to a grid of latents, then a `LinearDecoder`.
 
     Maps (batch, rows, columns, values) to (batch, rows * patch_size, columns * patch_size, channels), as the decoder of
     "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022).
 
     Args:
-        patch_size, channels, zero_init: see `LinearDecoder`.
+        patch_size: see `LinearDecoder`.
+        channels: see `LinearDecoder`.
+        zero_init: see `LinearDecoder`.
         **kwargs: see `Transformer`.
 
     Example:
@@ -111,9 +114,16 @@ def make_decoder(
     mlp_dim: int,
     **transformer,
 ) -> keras.layers.Layer:
-    """The decoder of a `ViTReconstructor` or `PretrainedViTReconstructor`, whose constructors describe the arguments.
+    """Make the decoder of a `ViTReconstructor` or `PretrainedViTReconstructor`.
 
-    `transformer` are those of a `keras_recon.layers.TransformerDecoder` alone.
+    Args:
+        model: the reconstructor.
+        decoder: `"linear"`, `"transformer"`, `"conv"` or a layer.
+        num_layers: transformer blocks, or residual blocks per level of a convolutional decoder.
+        num_heads: attention heads of a transformer.
+        hidden_dim: width of a transformer, or channels of the coarsest level of a convolutional decoder.
+        mlp_dim: MLP width of a transformer.
+        **transformer: other arguments of `TransformerDecoder`.
     """
     shared = {"zero_init": bool(model.linear_path), "dtype": model.dtype_policy, "name": "decoder"}
     channels = model.image_shape[-1]
@@ -131,27 +141,27 @@ def make_decoder(
             f"two. Received: decoder={decoder!r}, with patches of {model.patch_size} pixels"
         )
     filters = tuple(hidden_dim // 2**i for i in reversed(range(levels)))
-    # Groups: a batch's statistics would be the only ones in the model.
+    # Group normalisation, because nothing else in these models depends on the batch.
     return ConvDecoder(channels, filters, num_layers, normalization="group", **shared)
 
 
 def with_decoder(config: dict) -> dict:
-    """A model's configuration in which a decoder of a user's own is a layer again."""
+    """Return a model's config in which a serialised decoder is a layer again."""
     if isinstance(config.get("decoder"), dict):
         config = {**config, "decoder": keras.saving.deserialize_keras_object(config["decoder"])}
     return config
 
 
 def _checked(decoder: keras.layers.Layer, latent_shape: tuple, image_shape: tuple) -> keras.layers.Layer:
-    """A user's decoder, built, if files can hold it and it makes images of latents."""
+    """Build a user's decoder. Raise a ValueError if files cannot hold it or its output is not an image."""
     kind = type(decoder)
     known = kind.__module__.startswith("keras.") or keras.saving.get_registered_object(
         keras.saving.get_registered_name(kind)
     )
     if not known or isinstance(decoder, keras.layers.Lambda):
         raise ValueError(
-            "`decoder` must be a Keras layer, no Lambda, or of a class that keras.saving.register_keras_serializable "
-            f"has registered. Received: decoder of type {kind.__name__}"
+            "`decoder` must be a Keras layer other than Lambda, or of a class registered with "
+            f"keras.saving.register_keras_serializable. Received: decoder of type {kind.__name__}"
         )
     if not decoder.built:
         decoder.build((None, *latent_shape))

@@ -9,17 +9,20 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_recon")
 class LinearAutoencoder(keras.layers.Layer):
-    """The best linear autoencoder of patches: `encode` keeps `latent_dim` values of a patch, `decode` gives it back.
+    """Linear autoencoder of patches: `encode` computes `latent_dim` values of a patch, `decode` reconstructs it.
 
-    `fit` sets it to a principal component analysis, which no linear map beats in mean squared error (Eckart and Young,
-    1936); for degraded patches, to the reduced-rank regression of the clean ones ("Reduced-rank regression for the
-    multivariate linear model", Izenman, 1975), which is the same where they are equal. The latents are whitened: each
-    has unit variance over the patches it was fitted on. As in
-    `keras.layers.Normalization`, the weights are fitted, not trained: the optimizer's noise in them would cost smooth
-    images decibels. It computes in float32 under any dtype policy: half precision would round the pixels themselves.
+    `fit` sets the weights to a principal component analysis, which has the least mean squared error of all linear
+    autoencoders (Eckart and Young, 1936). For pairs of degraded and clean patches it sets them to the reduced-rank
+    regression from one to the other ("Reduced-rank regression for the multivariate linear model", Izenman, 1975), which
+    equals PCA where both are the same. Latents are whitened: each has unit variance over the fitted patches.
+
+    The weights are fitted and not trained, as those of `keras.layers.Normalization`, because the noise of optimizer
+    steps is visible in smooth images. The layer computes in float32 under any dtype policy, because half precision
+    would round the pixels.
 
     Args:
         latent_dim: latent values per patch.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> layer = keras_recon.layers.LinearAutoencoder(latent_dim=4)
@@ -50,11 +53,11 @@ class LinearAutoencoder(keras.layers.Layer):
         self.decoder = weight(shape=(self.latent_dim, values), initializer=orthogonal, name="decoder")
 
     def encode(self, patches):
-        """Latents (..., latent_dim) of patches (..., values)."""
+        """Compute latents (..., latent_dim) of patches (..., values)."""
         return self(patches, part="encode")
 
     def decode(self, latents):
-        """Patches (..., values) of latents (..., latent_dim)."""
+        """Compute patches (..., values) of latents (..., latent_dim)."""
         return self(latents, part="decode")
 
     def call(self, inputs, part: str = "both"):
@@ -65,7 +68,12 @@ class LinearAutoencoder(keras.layers.Layer):
         return inputs
 
     def fit(self, patches: np.ndarray, clean: np.ndarray | None = None):
-        """Set the weights by `patches` (n, values) and the `clean` ones, if these are others; in float64."""
+        """Fit the weights in float64.
+
+        Args:
+            patches: inputs (n, values).
+            clean: targets (n, values), if they differ from the inputs.
+        """
         if clean is None or np.array_equal(patches, clean):
             mean, components, deviations = principal_components(patches, self.latent_dim)
             encoder = components.T
@@ -81,31 +89,42 @@ class LinearAutoencoder(keras.layers.Layer):
 
 
 def principal_components(patches: np.ndarray, latent_dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean (values,), leading components (latent_dim, values) and standard deviations (latent_dim,) of (n, values).
+    """Compute a principal component analysis in float64.
 
-    In float64, by the covariances. A component without variance (constant images) gets the deviation 1.
+    Args:
+        patches: (n, values).
+        latent_dim: number of components.
+
+    Returns:
+        The mean (values,), the leading components (latent_dim, values) and their standard deviations (latent_dim,). The
+        deviation of a component without variance is 1.
     """
     _check_count(patches, latent_dim)
     mean = patches.mean(axis=0, dtype="float64")
     centered = patches - mean
-    # An SVD of the patches themselves took ten times as long, for components equal to 1e-13.
+    # By the covariances: an SVD of the patches takes ten times as long, and the components differ by 1e-13.
     return mean, *_leading(centered.T @ centered / len(patches), latent_dim)
 
 
 def reduced_rank_regression(patches: np.ndarray, clean: np.ndarray, latent_dim: int) -> tuple[np.ndarray, ...]:
-    """The best linear map of rank `latent_dim` from `patches` to `clean` ones, both (n, values), in float64.
+    """Compute the linear map of a given rank with the least squared error, in float64.
+
+    Args:
+        patches: inputs (n, values).
+        clean: targets (n, values).
+        latent_dim: the rank.
 
     Returns:
-        The mean of `clean` (values,), encoder (values, latent_dim), orthonormal components (latent_dim, values), and
-        standard deviations (latent_dim,) of the encoded patches, as in `principal_components`.
+        The mean of the targets (values,), the encoder (values, latent_dim), orthonormal components (latent_dim, values)
+        and the standard deviations (latent_dim,) of the encoded patches, see `principal_components`.
     """
     _check_count(patches, latent_dim)
     mean = clean.mean(axis=0, dtype="float64")
     patches, clean = patches - patches.mean(axis=0, dtype="float64"), clean - mean
-    # The pseudo-inverse leaves out what a degradation has removed, such as the colours of gray patches.
+    # The pseudo-inverse ignores directions without variance, such as the colours of gray patches.
     covariance = patches.T @ clean / len(patches)
     regression = np.linalg.pinv(patches.T @ patches / len(patches), rcond=1e-9, hermitian=True) @ covariance
-    components, deviations = _leading(covariance.T @ regression, latent_dim)  # of what the regression predicts
+    components, deviations = _leading(covariance.T @ regression, latent_dim)  # of the predictions
     return mean, regression @ components.T, components, deviations
 
 
@@ -115,7 +134,7 @@ def _check_count(patches, latent_dim):
 
 
 def _leading(covariance, latent_dim):
-    """The components of the largest variances, orthonormal, and their deviations, 1 where there is no variance."""
+    """Compute the orthonormal components of the largest variances and their deviations, 1 for a variance of 0."""
     variances, vectors = np.linalg.eigh(covariance)  # ascending
     deviations = np.sqrt(np.maximum(variances[::-1][:latent_dim], 0.0))
     return vectors[:, ::-1][:, :latent_dim].T, np.where(deviations > 1e-6, deviations, 1.0)

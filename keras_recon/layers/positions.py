@@ -7,21 +7,21 @@ import numpy as np
 from keras import ops
 
 POSITION_EMBEDDINGS = ("learned", "sincos")
-MAX_VALUES = 2**26  # of a table: 1024 for each of 256x256 patches
+MAX_VALUES = 2**26  # largest size of a table: 1024 values for each of 256x256 patches
 # (rows down, columns right): the four nearest patches, then the diagonal ones.
 NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 
 
 def _frequencies(hidden_dim: int) -> np.ndarray:
-    """Radians per patch, evenly spaced in (0, pi): this makes the vectors of different positions orthogonal."""
+    """Return radians per patch, evenly spaced in (0, pi), which makes the vectors of different positions orthogonal."""
     return np.pi * (np.arange(hidden_dim // 4) + 0.5) / (hidden_dim // 4)
 
 
 def sincos_position_embedding(rows: int, columns: int, hidden_dim: int) -> np.ndarray:
-    """2-D sine-cosine table (rows, columns, hidden_dim): sines and cosines of the row, then of the column.
+    """Compute a 2-D table (rows, columns, hidden_dim) with sines and cosines of the row, then of the column.
 
-    As in "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022), but for the frequencies, which there
-    are geometric, down to 1e-4: on a grid of a few patches most of those values are the same everywhere.
+    As in "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022), except for the frequencies. Theirs are
+    geometric, down to 1e-4, and most of these hardly change over a grid of a few patches.
     """
     angles = [axis[..., None] * _frequencies(hidden_dim) for axis in np.mgrid[:rows, :columns]]
     return np.concatenate([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=-1).astype("float32")
@@ -33,6 +33,7 @@ class PositionEmbedding(keras.layers.Layer):
 
     Args:
         position_embedding: `"learned"` (trained, starting at the sine-cosine table) or `"sincos"` (that table, fixed).
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> layer = keras_recon.layers.PositionEmbedding("sincos")
@@ -50,7 +51,7 @@ class PositionEmbedding(keras.layers.Layer):
         self.position_embedding = position_embedding
 
     def build(self, input_shape):
-        if math.prod(input_shape[1:]) > MAX_VALUES:  # before memory is taken for it
+        if math.prod(input_shape[1:]) > MAX_VALUES:  # before memory is allocated
             raise ValueError(f"`inputs` must have at most {MAX_VALUES:,} values. Received: input_shape={input_shape}")
         table = sincos_position_embedding(*input_shape[1:])
         self.embeddings = table
@@ -65,8 +66,8 @@ class PositionEmbedding(keras.layers.Layer):
         embeddings = ops.convert_to_tensor(self.embeddings, dtype=inputs.dtype)
         if not training or self.position_embedding == "sincos":
             return inputs + embeddings
-        # A copy for each image, by a product whose gradient is one too: for a sum over the batch, XLA would lay out all
-        # that the transformer keeps with the batch innermost, and transpose it at each product (a fifth of a GPU step).
+        # A copy for each image, by a matrix product, whose gradient is a product too. For a sum over the batch, XLA
+        # would store the activations with the batch innermost and transpose them at each product: 20 % of a GPU step.
         ones = ops.ones((ops.shape(inputs)[0], 1), dtype=inputs.dtype)
         return inputs + ops.reshape(ops.matmul(ones, ops.reshape(embeddings, (1, -1))), ops.shape(inputs))
 
@@ -79,18 +80,18 @@ class PositionEmbedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_recon")
 class LocalAttention(keras.initializers.Initializer):
-    """Kernel (hidden_dim, 3 * hidden_dim) of queries, keys and values with which a head looks at one neighbour.
+    """Initialises the kernel of queries, keys and values so that each head attends to one neighbouring patch.
 
-    A shift of a sine-cosine position is a rotation of its values. Keys read some of the position's values, queries the
-    same values rotated by the head's shift, so that they match the keys of the patch there. Heads take the eight
-    neighbours in turn. All of it stays trainable; it gives the transformer at the start the locality that convolutions
-    have and that attention is slow to learn, as in "ConViT" (d'Ascoli et al., 2021), there by relative positions.
+    A shift of a sine-cosine position is a rotation of its values. Keys read some values of the position. Queries read
+    the same values, rotated by the shift of the head, and so match the keys of the patch at that shift. The heads take
+    the eight neighbours in turn. The kernel stays trainable. It gives a transformer from the start the locality of
+    convolutions, which attention is slow to learn, as "ConViT" (d'Ascoli et al., 2021) does by relative positions.
 
     Args:
         num_heads: number of attention heads.
-        first_head: where in the turn of neighbours the first head stands.
-        sharpness: attention logit of the neighbour above that of patches in other rows and columns.
-        seed: seed of the values' kernel.
+        first_head: index of the first head in the cycle of neighbours.
+        sharpness: difference of the attention logits of the neighbour and of patches in other rows and columns.
+        seed: seed of the part of the kernel that makes values.
 
     Example:
     >>> initializer = keras_recon.layers.LocalAttention(num_heads=4)

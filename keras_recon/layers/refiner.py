@@ -8,16 +8,17 @@ from keras_recon.layers.conv import ResidualBlock, conv
 
 @keras.saving.register_keras_serializable("keras_recon")
 class PixelRefiner(keras.layers.Layer):
-    """What is missing in an image, as the image shows it: blurred edges, ringing, borders of patches.
+    """Computes a correction of an image, for blurred edges, ringing and visible borders of patches.
 
-    Residual blocks without normalisation at half the image's height and width (space to depth and back), as
-    restoration networks have them ("Enhanced Deep Residual Networks for Single Image Super-Resolution", Lim et al.,
-    2017). Maps (batch, height, width, channels) to the same. The last kernel starts at zero, and the output with it; it
-    is divided as in `LinearDecoder`.
+    It has residual blocks without normalisation at half the image's height and width (space to depth and back), as
+    restoration networks do ("Enhanced Deep Residual Networks for Single Image Super-Resolution", Lim et al., 2017). The
+    output has the shape of the input, (batch, height, width, channels). The last kernel is zero at first, and with it
+    the output, which is divided as in `LinearDecoder`.
 
     Args:
         filters: channels of the blocks.
-        num_blocks: residual blocks.
+        num_blocks: number of residual blocks.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> refiner = keras_recon.layers.PixelRefiner(filters=32)

@@ -12,8 +12,11 @@ class MaskToken(keras.layers.Layer):
     """Puts the vectors of visible patches back on their grid, and one trained vector wherever a patch is hidden.
 
     Maps (batch, num_visible, values) and a patch mask (batch, rows, columns) to (batch, rows, columns, values). The
-    trained vector starts at zero. From "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022). It works
-    in float32 under any dtype policy, as latents do.
+    trained vector is zero at first. From "Masked Autoencoders Are Scalable Vision Learners" (He et al., 2022). The
+    layer computes in float32 under any dtype policy, as latents are float32.
+
+    Args:
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> patch_mask = keras_recon.ops.fixed_patch_mask(rows=4, columns=6, num_visible=8)
@@ -32,13 +35,13 @@ class MaskToken(keras.layers.Layer):
     def call(self, inputs, patch_mask):
         rows, columns = patch_mask.shape[1:]
         visible = 1 - ops.cast(ops.reshape(patch_mask, (-1, rows * columns)), "int32")
-        position = ops.maximum(ops.cumsum(visible, axis=1) - 1, 0)  # of each visible patch among the visible ones
+        position = ops.maximum(ops.cumsum(visible, axis=1) - 1, 0)  # index of each visible patch among the visible ones
         grid = ops.reshape(take_tokens(inputs, position), (-1, rows, columns, inputs.shape[-1]))
         return ops.where(patch_mask[..., None], ops.convert_to_tensor(self.token), grid)
 
 
-# A noise shape that says nothing: without one, dropout under PyTorch draws from torch's global generator, whose state
-# no checkpoint keeps.
+# The default noise shape, written out: without one, dropout on PyTorch draws from torch's global generator, whose state
+# is in no checkpoint.
 EACH_VALUE = (None, None, None)
 
 
@@ -46,13 +49,14 @@ EACH_VALUE = (None, None, None)
 class MultiHeadSelfAttention(keras.layers.Layer):
     """Multi-head self-attention with one fused projection for queries, keys and values.
 
-    From "Attention Is All You Need" (Vaswani et al., 2017). `keras.ops.dot_product_attention` picks flash attention
-    where the backend has it. Input and output: (batch, tokens, hidden_dim).
+    From "Attention Is All You Need" (Vaswani et al., 2017). `keras.ops.dot_product_attention` uses flash attention
+    where the backend has it. Input and output have the shape (batch, tokens, hidden_dim).
 
     Args:
-        num_heads: number of heads; must divide the input's last dimension.
+        num_heads: number of heads; must divide the last dimension of the input.
         dropout_rate: dropout after the output projection, in [0, 1).
-        qkv_initializer: of the kernel (hidden_dim, 3 * hidden_dim) of queries, keys and values.
+        qkv_initializer: initializer of the kernel (hidden_dim, 3 * hidden_dim) of queries, keys and values.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> keras_recon.layers.MultiHeadSelfAttention(num_heads=4)(keras.ops.ones((2, 16, 64))).shape
@@ -105,9 +109,10 @@ class TransformerBlock(keras.layers.Layer):
         num_heads: number of attention heads.
         mlp_dim: width of the GELU layer.
         dropout_rate: dropout after the attention and after the MLP, in [0, 1).
-        drop_path_rate: stochastic depth ("Deep Networks with Stochastic Depth", Huang et al., 2016): the chance in
-            [0, 1) that a sample skips the branch in training.
+        drop_path_rate: probability in [0, 1) that a sample skips a branch in training: "Deep Networks with Stochastic
+            Depth" (Huang et al., 2016).
         qkv_initializer: see `MultiHeadSelfAttention`.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> block = keras_recon.layers.TransformerBlock(num_heads=4, mlp_dim=128, drop_path_rate=0.1)
@@ -135,7 +140,7 @@ class TransformerBlock(keras.layers.Layer):
         self.mlp_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype, name="mlp_norm")
         self.mlp_in = keras.layers.Dense(mlp_dim, activation="gelu", dtype=dtype, name="mlp_in")
         self.dropout = keras.layers.Dropout(dropout_rate, EACH_VALUE, dtype=dtype, name="dropout")
-        # One draw per sample drops the whole branch.
+        # One random number per sample drops the whole branch.
         self.drop_path = keras.layers.Dropout(drop_path_rate, noise_shape=(None, 1, 1), dtype=dtype, name="drop_path")
 
     def build(self, input_shape):
@@ -170,14 +175,19 @@ class TransformerBlock(keras.layers.Layer):
 class Transformer(keras.layers.Layer):
     """Linear embedding, position embedding, `num_layers` transformer blocks and a final norm.
 
-    Maps a grid of vectors (batch, rows, columns, values) to (batch, rows, columns, hidden_dim). Attention heads start
-    at looking at neighbours, see `LocalAttention`. With `visible`, the indices (batch, num_visible) of some positions
-    of each grid, the blocks see only those, and the result is (batch, num_visible, hidden_dim).
+    Maps a grid of vectors (batch, rows, columns, values) to (batch, rows, columns, hidden_dim). At first, each
+    attention head attends to a neighbour, see `LocalAttention`. With `visible`, the indices (batch, num_visible) of
+    some positions of each grid, the blocks see only those, and the output is (batch, num_visible, hidden_dim).
 
     Args:
-        num_layers: number of blocks; stochastic depth grows linearly over them, from 0 to `drop_path_rate`.
-        num_heads, hidden_dim, mlp_dim, dropout_rate, drop_path_rate: see `TransformerBlock`.
+        num_layers: number of blocks; the rate of stochastic depth grows linearly over them, from 0 to `drop_path_rate`.
+        num_heads: see `TransformerBlock`.
+        hidden_dim: width of the tokens.
+        mlp_dim: see `TransformerBlock`.
+        dropout_rate: see `TransformerBlock`.
+        drop_path_rate: see `TransformerBlock`.
         position_embedding: `"learned"` or `"sincos"`, see `PositionEmbedding`.
+        **kwargs: see `keras.layers.Layer`.
 
     Example:
     >>> encoder = keras_recon.layers.Transformer(num_layers=2, num_heads=4, hidden_dim=64, mlp_dim=128)

@@ -1,4 +1,4 @@
-"""What of a pretrained backbone is trained, and how."""
+"""Fine-tuning: the strategies for pretrained backbones, and low-rank updates of kernels (LoRA)."""
 
 import math
 
@@ -10,15 +10,15 @@ from keras_recon.optimizers import LayerwiseAdamW, without_loss_scaling
 
 
 class GradualUnfreezing(keras.callbacks.Callback):
-    """Frees a pretrained backbone from its last block to its first, one more after every `epochs_per_block` epochs.
+    """Unfreezes a pretrained backbone from its last block to its first, one block every `epochs_per_block` epochs.
 
-    From "Universal Language Model Fine-tuning for Text Classification" (Howard and Ruder, 2018). Needs a model compiled
-    with `keras_recon.optimizers.LayerwiseAdamW`. The gradients of the frozen blocks are computed all the same. A model
-    of the strategy `gradual` adds this callback itself.
+    From "Universal Language Model Fine-tuning for Text Classification" (Howard and Ruder, 2018). The model must be
+    compiled with `keras_recon.optimizers.LayerwiseAdamW`. The gradients of frozen blocks are computed nevertheless. A
+    model with the strategy `gradual` adds this callback itself.
 
     Args:
-        epochs_per_block: epochs.
-        num_layers: blocks of the backbone; what comes before them is freed last.
+        epochs_per_block: number of epochs between two blocks.
+        num_layers: number of blocks of the backbone. The layers before them are unfrozen last.
 
     Example:
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3), keras.layers.Dense(3)])
@@ -45,12 +45,12 @@ class GradualUnfreezing(keras.callbacks.Callback):
                 "`GradualUnfreezing` needs a model compiled with keras_recon.optimizers.LayerwiseAdamW. "
                 f"Received: optimizer={type(optimizer).__name__}"
             )
-        if not optimizer.built:  # it is in the first step
+        if not optimizer.built:  # Keras would build it in the first step
             self.model.optimizer.build(self.model.trainable_variables)
         optimizer.frozen_below.assign(max(0, self.num_layers + 1 - epoch // self.epochs_per_block))
 
 
-# name: (what its number says, its default); None for none.
+# name: (meaning of its number, default), or None for a strategy without a number
 STRATEGIES = {
     "frozen": None,
     "full": None,
@@ -64,7 +64,7 @@ STRATEGIES = {
 
 
 def parse_strategy(strategy: str) -> tuple[str, float | None]:
-    """Name and number of a strategy such as `"full"`, `"last:2"` or `"llrd:0.8"`."""
+    """Split a strategy such as `"full"`, `"last:2"` or `"llrd:0.8"` into its name and number."""
     name, colon, text = strategy.partition(":")
     meaning = STRATEGIES.get(name)
     try:
@@ -80,7 +80,7 @@ def parse_strategy(strategy: str) -> tuple[str, float | None]:
 
 
 def copy_backbone(backbone: keras.Model) -> keras.Model:
-    """Another backbone of the same weights and frozen layers."""
+    """Copy a backbone with its weights and frozen layers."""
     copy = deserialize_backbone(keras.saving.serialize_keras_object(backbone))
     copy.set_weights(backbone.get_weights())
     freeze(copy, frozen_paths(backbone))
@@ -88,20 +88,25 @@ def copy_backbone(backbone: keras.Model) -> keras.Model:
 
 
 def apply_strategy(backbone: keras.Model, strategy: str, depth: int):
-    """Mark what of the backbone's first `depth` blocks, and of what comes before them, is trained.
+    """Set which variables of a backbone are trained.
 
-    Layers that are not `trainable` stay so.
+    Layers that are not `trainable` stay frozen under every strategy.
 
-    - `frozen`: nothing.
-    - `full`: everything.
-    - `gradual:E`: everything in the end; `keras_recon.callbacks.GradualUnfreezing`, which `fit` adds, frees one more
-      block, from the last to the first, after every E epochs.
-    - `llrd:D`: everything; `keras_recon.optimizers.LayerwiseAdamW` slows each block down by the factor D against the
-      one above it.
+    - `frozen`: no variables.
+    - `full`: all variables.
+    - `gradual:E`: all variables in the end. `keras_recon.callbacks.GradualUnfreezing`, which `fit` adds, unfreezes one
+      more block every E epochs, from the last to the first.
+    - `llrd:D`: all variables. `keras_recon.optimizers.LayerwiseAdamW` multiplies the learning rate of each block by D
+      relative to the block after it.
     - `last:N`: the last N blocks.
     - `lora:R`: low-rank updates of the kernels of the attention's queries and values ("LoRA", Hu et al., 2022).
     - `bitfit`: the biases ("BitFit", Ben Zaken et al., 2022).
     - `layernorm`: the layer normalisations.
+
+    Args:
+        backbone: a keras-hub image backbone.
+        strategy: one of the above.
+        depth: number of blocks that the model runs. Only these and the layers before them are trained.
     """
     name, number = parse_strategy(strategy)
     stem, blocks = backbone_parts(backbone)
@@ -114,7 +119,7 @@ def apply_strategy(backbone: keras.Model, strategy: str, depth: int):
         "bitfit": ("bias", "beta"),
         "layernorm": ("gamma", "beta"),
     }
-    # Fitted, and what nothing reads: the table that DINOv2 resizes its positions from, the token of its pretraining.
+    # DINOv2 resizes its positions from a table, and uses the mask token in pretraining only: no gradient reaches them.
     never = ("position_embeddings", "position_ids", "mask_token")
     trained = {
         id(variable)
@@ -122,19 +127,19 @@ def apply_strategy(backbone: keras.Model, strategy: str, depth: int):
         for variable in layer.weights
         if variable.name in names.get(name, (variable.name,)) and variable.name not in never
     }
-    # Of the variables, not of the layers: a layer's flag would be saved in the backbone's configuration.
+    # On the variables and not on the layers, whose `trainable` would be saved in the config of the backbone.
     for variable in backbone.weights:
         variable.trainable = id(variable) in trained - frozen
 
 
 def own_variables(layer: keras.layers.Layer) -> list:
-    """The variables that are a layer's own, not those of layers in it."""
+    """Return the variables of a layer without those of the layers inside."""
     inner = {id(v) for inside in [*layers_by_path(layer).values()][1:] for v in inside.variables}
     return [v for v in layer.variables if id(v) not in inner]
 
 
 def report(strategy: str, parts: dict[str, list[keras.layers.Layer]]) -> str:
-    """A table of a model's parts: their parameters and how many of them are trained."""
+    """Format a table of the parts of a model with their parameters and trained parameters."""
     lines = [f"strategy {strategy}", f"{'part':22}{'parameters':>14}{'trained':>14}"]
     totals = [0, 0]
     for name, layers in parts.items():
@@ -146,19 +151,24 @@ def report(strategy: str, parts: dict[str, list[keras.layers.Layer]]) -> str:
 
 
 def variable_depths(backbone: keras.Model, depth: int) -> dict[str, int]:
-    """Depth by path of the variables up to block `depth`: 0 before the blocks, then the index of the block, from 1."""
+    """Return the depths of the variables up to block `depth`, by path: 0 before the blocks, 1 for the first block."""
     stem, blocks = backbone_parts(backbone)
     groups = [[v for layer in stem for v in layer.variables], *(block.variables for block in blocks[:depth])]
     return {variable.path: depth for depth, variables in enumerate(groups) for variable in variables}
 
 
 def optimizer_for(strategy: str, optimizer, depths: dict[str, int]) -> keras.optimizers.Optimizer:
-    """The optimizer, able to do what a strategy says.
+    """Return the optimizer for a strategy.
 
-    A `LayerwiseAdamW` takes its depths and, under `llrd`, its decay from here where it was given none.
+    A `LayerwiseAdamW` without depths gets those of the backbone, and without a decay the one of `llrd`.
+
+    Args:
+        strategy: see `apply_strategy`.
+        optimizer: an optimizer, or its name or config.
+        depths: see `variable_depths`.
 
     Raises:
-        ValueError: the strategy needs a `LayerwiseAdamW`, and this is another.
+        ValueError: the strategy needs a `LayerwiseAdamW`, and the optimizer is of another class.
     """
     name, number = parse_strategy(strategy)
     optimizer = keras.optimizers.get(optimizer)
@@ -175,7 +185,7 @@ def optimizer_for(strategy: str, optimizer, depths: dict[str, int]) -> keras.opt
 
 
 def callbacks_for(strategy: str, callbacks, num_layers: int):
-    """The callbacks of a training, and the one that `gradual` needs of `num_layers` blocks."""
+    """Return the callbacks, with a `GradualUnfreezing` of `num_layers` blocks if the strategy is `gradual`."""
     name, number = parse_strategy(strategy)
     if name != "gradual":
         return callbacks

@@ -29,7 +29,7 @@ from keras_recon.utils.run import Run
 
 @keras.saving.register_keras_serializable("keras_recon")
 class PretrainedViTReconstructor(Reconstructor):
-    """A pretrained keras-hub backbone, read at several depths, with a bottleneck and a reconstruction decoder.
+    """A pretrained keras-hub backbone, read at several depths, with a bottleneck and a decoder to images.
 
         images -+-> (x - mean) / std -> stem -> block 1 -> block 2 -> ... -> block N
                 |                          |        |          |                |
@@ -38,28 +38,33 @@ class PretrainedViTReconstructor(Reconstructor):
                 +----------------- linear --------------------+-> latents -+-> decoder -+-> images
                                                                            +-- linear --+
 
-    Early blocks hold the pixels, the last ones the meaning; blocks behind the last of `feature_layers` are not run.
-    The linear path is described in `Reconstructor`.
+    Early blocks keep details of the pixels, late blocks the meaning of the image. Blocks after the last of
+    `feature_layers` are not run. See `Reconstructor` for the linear path.
 
     Args:
-        backbone: a keras-hub image backbone that yields patch tokens (ViT, DeiT, DINOv2, DINOv3, vision encoder of CLIP
-            or SigLIP) for the images' shape; see `from_preset`. Its frozen layers stay frozen. Under the strategy
-            `"full"` it is the model's own, under another one the model has a copy.
+        backbone: a keras-hub image backbone with patch tokens (ViT, DeiT, DINOv2, DINOv3, or the vision encoder of CLIP
+            or SigLIP) for the shape of the images; see `from_preset`. Its frozen layers stay frozen. With the strategy
+            `"full"` the model trains this backbone, with other strategies a copy.
         latent_dim: latent values per patch.
-        feature_layers: the depths that are read: 0 is what enters the first block, i the output of block i. None for
-            the quarters of the depth.
-        stem_filters: channels per level of a convolutional stem beside the backbone, from fine to coarse, 2^levels are
-            the patch size; () for none ("Early Convolutions Help Transformers See Better", Xiao et al., 2021).
-        strategy: what of the backbone is trained: `"frozen"`, `"full"`, `"last:N"`, `"gradual:E"`, `"llrd:D"`,
-            `"lora:R"`, `"bitfit"` or `"layernorm"`, see `keras_recon.models.finetuning.apply_strategy`. Two need a
-            `keras_recon.optimizers.LayerwiseAdamW` in `compile`: `gradual` and `llrd`.
-        decoder: `"linear"`, `"transformer"`, `"conv"`, which needs a patch size that is a power of two, or a layer of
-            yours from latents (batch, *latent_shape) to images, which are added to the linear path's.
-        decoder_num_layers: transformer blocks, or residual blocks of each level of the convolutional decoder.
-        decoder_num_heads, decoder_hidden_dim, decoder_mlp_dim: of the transformer; the coarsest level of the
-            convolutional decoder has `decoder_hidden_dim` channels, each finer one half as many.
-        mean, std: per channel, of the inputs that the backbone was trained on, for pixels in [0, 1].
+        feature_layers: depths to read: 0 is the input of the first block, i the output of block i. None for a quarter,
+            half, three quarters and all of the depth.
+        stem_filters: channels per level of a convolutional stem beside the backbone, from fine to coarse, where
+            2^levels is the patch size; () for no stem ("Early Convolutions Help Transformers See Better", Xiao et al.,
+            2021).
+        strategy: which part of the backbone is trained: `"frozen"`, `"full"`, `"last:N"`, `"gradual:E"`, `"llrd:D"`,
+            `"lora:R"`, `"bitfit"` or `"layernorm"`, see `keras_recon.models.finetuning.apply_strategy`. `gradual` and
+            `llrd` need a `keras_recon.optimizers.LayerwiseAdamW` in `compile`.
+        decoder: `"linear"`, `"transformer"`, `"conv"`, which needs a patch size that is a power of two, or a layer from
+            latents (batch, *latent_shape) to images, which are added to those of the linear path.
+        decoder_num_layers: transformer blocks, or residual blocks per level of the convolutional decoder.
+        decoder_num_heads: attention heads of the transformer.
+        decoder_hidden_dim: width of the transformer, or channels of the coarsest level of the convolutional decoder,
+            which halve from level to level.
+        decoder_mlp_dim: MLP width of the transformer.
+        mean: mean of each channel in the training of the backbone, for pixels in [0, 1].
+        std: standard deviation of each channel in the training of the backbone.
         linear_path: the linear autoencoder beside the network, `"lapped"`, True or False; fit it with `adapt`.
+        **kwargs: `refiner_filters`, see `Reconstructor`, `name` and `dtype`.
 
     Example:
     >>> from keras_hub.models import ViTBackbone
@@ -113,10 +118,10 @@ class PretrainedViTReconstructor(Reconstructor):
         if self.stem_filters:
             if 2 ** len(self.stem_filters) != self.patch_size:
                 raise ValueError(
-                    "`stem_filters` must have a number for each level, 2^levels being the patch size, "
+                    "`stem_filters` must have a number per level, and 2^levels must be the patch size, "
                     f"{self.patch_size}. Received: stem_filters={self.stem_filters}"
                 )
-            # Groups: a batch's statistics would be the only ones in the model.
+            # Group normalisation, because nothing else in the model depends on the batch.
             self.conv_stem = ConvEncoder(self.stem_filters, 1, "group", dtype=self.dtype_policy, name="conv_stem")
         finetuning.apply_strategy(backbone, strategy, max(feature_layers))
         constant_positions(backbone)
@@ -160,16 +165,16 @@ class PretrainedViTReconstructor(Reconstructor):
         dtype=None,
         **kwargs,
     ) -> "PretrainedViTReconstructor":
-        """A reconstructor on the backbone of a preset, with the normalisation of its inputs.
+        """Build a reconstructor on the backbone of a preset, with the mean and std of its inputs.
 
         Args:
-            preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout;
-                or a folder that `save_to_preset` or a training run saved, for the whole model.
-            image_shape: (height, width, channels); the preset's if None. Position embeddings are resized to another
-                size; the patch embedding, the mean and the std are fitted to another number of channels, see
+            preset: name of a keras-hub preset, `hf://owner/name`, or a local folder in Keras or Hugging Face layout. A
+                folder that `save_to_preset` or a training run saved is loaded as a whole model.
+            image_shape: (height, width, channels); None for that of the preset. Position embeddings are resized to
+                another size. The patch embedding, the mean and the std are adapted to another number of channels, see
                 `keras_recon.features.backbones`.
             load_weights: False for the same architecture with random weights.
-            dtype: dtype policy; the global one if None.
+            dtype: dtype policy; None for the global one.
             **kwargs: arguments of the constructor.
         """
         if Run(preset).model.exists():
@@ -218,7 +223,7 @@ class PretrainedViTReconstructor(Reconstructor):
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
 
     def trainable_report(self) -> str:
-        """A table of the model's parts: their parameters and how many of them are trained."""
+        """Return a table of the parts of the model with their parameters and trained parameters."""
         stem, blocks = backbone_parts(self.backbone)
         used = max(self.feature_layers)
         parts = {"stem": stem}
@@ -236,9 +241,9 @@ class PretrainedViTReconstructor(Reconstructor):
 
     def get_config(self):
         config = super().get_config()
-        del config["image_shape"]  # the backbone's
+        del config["image_shape"]  # that of the backbone
         backbone = keras.saving.serialize_keras_object(self.backbone)
-        if "quantized" in config:  # the backbone names its quantised layers by paths, which differ where it is loaded
+        if "quantized" in config:  # Keras names the quantised layers by variable paths, which change in a loaded model
             dtype = backbone["config"]["dtype"]
             backbone["config"]["dtype"] = dtype["config"].get("default_policy", dtype)
         return {
