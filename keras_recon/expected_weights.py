@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import keras
 
+from keras_recon.features.backbones import patch_side, quarter_depths
+
 # Keras-hub backbones whose weights are known here. Their blocks have four square kernels and an MLP.
 BACKBONES = (
     "ViTBackbone",
@@ -156,7 +158,7 @@ def _pretrained(c):
     yield from expected_shapes(c["backbone"], int(rank or 8) if name == "lora" else 0)
     stem = c["stem_filters"]
     yield from _conv_encoder({}, stem, 1, channels)
-    count = len(c["feature_layers"] or {math.ceil(depth * quarter / 4) for quarter in (1, 2, 3, 4)})
+    count = len(c["feature_layers"] or quarter_depths(depth))
     yield from _bottleneck(c, width * count + sum(stem[-1:]), side, channels)
     yield from _decoder(c, side, channels)
 
@@ -164,13 +166,12 @@ def _pretrained(c):
 def _backbone_sizes(serialised):
     """Height, width and channels of the images, side of the patches, width and depth of a keras-hub backbone."""
     c = serialised["config"]
-    side = c["patch_size"]
-    return *c["image_shape"], side if isinstance(side, int) else side[0], c["hidden_dim"], c["num_layers"]
+    return *c["image_shape"], patch_side(c["patch_size"]), c["hidden_dim"], c["num_layers"]
 
 
 def _backbone(c, lora_rank=0):
     width, hidden = c["hidden_dim"], c.get("mlp_dim") or c["intermediate_dim"]
-    side = c["patch_size"] if isinstance(c["patch_size"], int) else c["patch_size"][0]
+    side = patch_side(c["patch_size"])
     yield side, side, c["image_shape"][2], width
     if "rope_theta" not in c:  # DINOv3 computes its positions
         for height, columns, *_ in [c["image_shape"], *filter(None, [c.get("position_embedding_shape")])]:

@@ -106,7 +106,7 @@ def reconstruct(
 
 def check_model(model: Reconstructor):
     """Raise a ValueError for a masked model, and for a model without a tile size."""
-    if getattr(model, "is_masked", False):
+    if model.is_masked:
         raise ValueError(
             "`model` must see whole tiles: overlapping tiles would show a masked model the patches that it hides. "
             "Received: a masked model"

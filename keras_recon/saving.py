@@ -70,8 +70,8 @@ def load_model(path: str | Path, expected: type[keras.Model] = ImageModel, trust
     try:
         config, metadata, shapes, deflated = _read(path)
         newer = _newer(config, metadata)
-        _check_model(config, expected, trusted)
         if not trusted:
+            _check_model(config, expected)
             check_expected(config, shapes)
         with _stored(path, deflated) as file:
             try:
@@ -86,10 +86,7 @@ def load_model(path: str | Path, expected: type[keras.Model] = ImageModel, trust
 
 
 def _read(path):
-    """Of an archive that is whole and has nothing else: configuration, metadata, the weights' shapes, what is deflated.
-
-    The last are its members' bytes, empty if all are stored.
-    """
+    """Return config, metadata and shapes of the weights of an archive, and its members' bytes if some are deflated."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -115,7 +112,7 @@ def _read(path):
 
 @contextmanager
 def _stored(path, deflated) -> Iterator[Path]:
-    """The archive for Keras, which unpacks whatever is there: itself, or one of what was read of a deflated one."""
+    """Give Keras, which unpacks without a limit, the archive itself or a stored copy of a deflated one."""
     if not deflated:
         yield path
         return
@@ -128,7 +125,7 @@ def _stored(path, deflated) -> Iterator[Path]:
 
 
 def _shapes(file) -> dict[str, tuple]:
-    """Shape of each weight in an HDF5 file that holds plain numbers and refers to nothing outside."""
+    """Return the shape of each weight in an HDF5 file, which must hold plain numbers and no links."""
     shapes, count = {}, 0
     with h5py.File(file) as weights:
         groups = [("", weights, 0)]
@@ -164,7 +161,7 @@ def _check_finite(model):
 
 
 def _compare(shapes, config):
-    """Say which weight is missing or of another shape; Keras names others too, when one is."""
+    """Raise a ValueError that names the weight that is missing or differs in shape; Keras names others too."""
     model = keras.saving.deserialize_keras_object({**config, "compile_config": None}, safe_mode=True)
     with tempfile.TemporaryDirectory() as folder:
         model.save_weights(f"{folder}/model.weights.h5")
@@ -177,16 +174,15 @@ def _compare(shapes, config):
 
 
 def _newer(config, metadata) -> str:
-    """Which newer versions saved the model, as the start of a sentence."""
+    """Return the newer versions that saved the model, as the start of a sentence."""
     saved = {"keras_recon": config.get("build_config", {}).get("keras_recon", "0"), "Keras": metadata["keras_version"]}
     here = {"keras_recon": __version__, "Keras": keras.__version__}
     newer = [name for name in here if Version(saved[name]) > Version(here[name])]
     return "".join(f"saved by {name} {saved[name]}, this is {here[name]}; " for name in newer)
 
 
-def _check_model(config, expected, trusted):
-    if trusted:
-        return
+def _check_model(config, expected):
+    """Raise a ValueError if the model or an object in its config is of a class that is not allowed."""
     registered = _registered(config)
     package, _, name = str(config.get("registered_name")).partition(">")
     if registered is None and name and package not in ("keras_recon", "keras_hub"):
@@ -203,7 +199,7 @@ def _check_model(config, expected, trusted):
 
 
 def _check_values(value, key=None):
-    """Refuse what Keras could turn into objects of other classes, and numbers that no model has."""
+    """Raise a ValueError for objects of classes that are not allowed, and for numbers that are too large."""
     if isinstance(value, dict):
         if "class_name" in value and not _is_allowed(value):
             raise ValueError(f"it has an object of the foreign class {value.get('module')}.{value['class_name']}")
@@ -228,10 +224,9 @@ def _is_allowed(config):
 
 
 def _registered(config) -> type | None:
-    """The class that Keras will make of a configuration, if it is a registered one of that name.
+    """Return the registered class that Keras will create for a config, or None if it would create something else.
 
-    Only then it imports no module that the file names, and does not treat the class's name as a word for something
-    else, as "__lambda__".
+    For other configs Keras imports the module that the file names, or gives names such as "__lambda__" a meaning.
     """
     name = config.get("registered_name")
     if isinstance(name, str) and name.startswith("keras_hub>"):
@@ -242,7 +237,7 @@ def _registered(config) -> type | None:
 
 
 def _sentence(error) -> str:
-    """An error's message in one line, the start of Keras's long ones."""
+    """Return the message of an error in one line of at most 400 characters."""
     text = " ".join(re.sub("\x1b\\[[0-9;]*m", "", str(error)).split())
     text = text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
     return text if len(text) < 400 else f"{text[:400]} ..."

@@ -115,7 +115,7 @@ def baselines(model: keras.Model, pca: LinearReconstructor, validation: Iterable
     A masked model has a harder task than PCA: its only baseline is the mean patch in place of hidden patches.
     """
     mean, patch_size = mean_patch(pca), patch_size_of(model)
-    if getattr(model, "is_masked", False):
+    if model.is_masked:
         mean_in_hidden = lambda images: paste_visible(mean(images), images, model.fixed_mask)  # noqa: E731
         return {"mean": evaluate(mean_in_hidden, validation, patch_size)}
     return {name: evaluate(system, validation, patch_size) for name, system in (("pca", pca), ("mean", mean))}

@@ -127,7 +127,7 @@ def reshape_backbone(backbone: keras.Model, image_shape: tuple[int, int, int]) -
     if "position_embedding_shape" in config:  # otherwise DINOv2 resizes again when the model is loaded
         config["position_embedding_shape"] = image_shape[:2]
     reshaped = type(backbone).from_config(config)
-    side = patch_side(backbone)
+    side = patch_side(backbone.patch_size)
     grids = [(shape[0] // side, shape[1] // side) for shape in (backbone.image_shape, image_shape)]
     for old, new in zip(backbone.weights, reshaped.weights):
         if "int" in old.dtype:  # indices of positions
@@ -141,9 +141,13 @@ def reshape_backbone(backbone: keras.Model, image_shape: tuple[int, int, int]) -
     return reshaped
 
 
-def patch_side(backbone: keras.Model) -> int:
-    """Return the side in pixels of a backbone's patches, which must be square."""
-    size = backbone.patch_size
+def quarter_depths(depth: int) -> list[int]:
+    """Return a quarter, half, three quarters and all of the depth of a backbone."""
+    return sorted({math.ceil(depth * quarter / 4) for quarter in (1, 2, 3, 4)})
+
+
+def patch_side(size: int | tuple[int, int]) -> int:
+    """Return the side in pixels of a backbone's patches, which must be square, from its `patch_size`."""
     rows, columns = size if isinstance(size, (tuple, list)) else (size, size)
     if rows != columns:
         raise ValueError(f"`backbone` must have square patches. Received: patch_size={size}")
@@ -202,7 +206,7 @@ def read_depths(backbone: keras.Model, depths: tuple[int, ...], inputs) -> list:
         Tokens (batch, rows, columns, hidden_dim) for each depth.
     """
     stem, blocks = backbone_parts(backbone)
-    rows, columns = (side // patch_side(backbone) for side in backbone.image_shape[:2])
+    rows, columns = (side // patch_side(backbone.patch_size) for side in backbone.image_shape[:2])
     tokens, read = inputs, {}
     for layer in stem:
         tokens = layer(tokens)  # (batch, prefix + rows * columns, hidden_dim)

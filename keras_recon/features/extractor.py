@@ -92,7 +92,7 @@ class FeatureExtractor(BackboneFeatures):
             ValueError: if the side is smaller than a patch.
         """
         backbone = load_backbone(preset, dtype=kwargs.get("dtype"))
-        patch, count = patch_side(backbone), len(backbone_parts(backbone)[1])
+        patch, count = patch_side(backbone.patch_size), len(backbone_parts(backbone)[1])
         sides = side if isinstance(side, tuple) else (side or backbone.image_shape[0],) * 2
         height, width = (length // patch * patch for length in sides)
         if not height or not width:
@@ -104,7 +104,7 @@ class FeatureExtractor(BackboneFeatures):
     @property
     def feature_shape(self) -> tuple[int, int, int]:
         """Rows and columns of patches, and number of features of each."""
-        rows, columns = (size // patch_side(self.backbone) for size in self.image_shape[:2])
+        rows, columns = (size // patch_side(self.backbone.patch_size) for size in self.image_shape[:2])
         return rows, columns, len(self.depths) * self.backbone.output_shape[-1]
 
     def call(self, images):

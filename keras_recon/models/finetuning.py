@@ -272,22 +272,25 @@ class LoRAState(keras.layers.Layer):
 
     def __init__(self, model: keras.Model, **kwargs):
         super().__init__(**kwargs)
-        self.layers_of_model = lambda: lora_layers(model)  # a function, because attributes would be tracked twice
-        self.old_order = lambda: [path for path in old_paths(model) if path in lora_layers(model)]
+        self.model = lambda: model  # a function, because an attribute would be tracked twice
         self.built = True
 
     def save_own_variables(self, store):
-        for path, layer in self.layers_of_model().items():
-            for name, variable in lora_variables(layer).items():
-                store[f"{path.replace('/', '.')}.{name}"] = variable
+        for key, variable in self._variables_by_key().items():
+            store[key] = variable
 
     def load_own_variables(self, store):
-        layers = self.layers_of_model()
+        variables = self._variables_by_key()
         if "0" in store.keys():  # noqa: SIM118  saved by version 0.1.0, by position
-            variables = [v for path in self.old_order() for v in lora_variables(layers[path]).values()]
-            for i, variable in enumerate(variables):
-                variable.assign(store[str(i)])
-            return
-        for path, layer in layers.items():
-            for name, variable in lora_variables(layer).items():
-                variable.assign(store[f"{path.replace('/', '.')}.{name}"])
+            layers = lora_layers(self.model())
+            old = [layers[path] for path in old_paths(self.model()) if path in layers]
+            variables = {str(i): v for i, v in enumerate(v for layer in old for v in lora_variables(layer).values())}
+        for key, variable in variables.items():
+            variable.assign(store[key])
+
+    def _variables_by_key(self):
+        return {
+            f"{path.replace('/', '.')}.{name}": variable
+            for path, layer in lora_layers(self.model()).items()
+            for name, variable in lora_variables(layer).items()
+        }

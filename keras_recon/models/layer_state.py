@@ -99,10 +99,9 @@ def current_paths(model: keras.Model, paths: list[str] | list[int]) -> list[str]
     """Return paths that exist in the model, from paths or from positions of version 0.1.0."""
     if paths and isinstance(paths[0], int):
         old = old_paths(model)
-        known = {position: path for position, path in enumerate(old) if path is not None}
         if not all(0 <= position < len(old) for position in paths):
             raise ValueError(f"Positions of layers must be below {len(old)}. Received: {paths}")
-        return [known[position] for position in paths if position in known]
+        return [old[position] for position in paths if old[position] is not None]
     known = layers_by_path(model)
     missing = [path for path in paths if path not in known]
     if missing:

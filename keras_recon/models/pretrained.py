@@ -1,6 +1,5 @@
 """The reconstructor on a pretrained ViT of keras-hub."""
 
-import math
 import typing
 
 import keras
@@ -17,6 +16,7 @@ from keras_recon.features.backbones import (
     load_backbone,
     load_mean_std,
     patch_side,
+    quarter_depths,
     read_depths,
     reshape_backbone,
 )
@@ -106,14 +106,14 @@ class PretrainedViTReconstructor(Reconstructor):
         _, blocks = backbone_parts(backbone)
         depth = len(blocks)
         if feature_layers is None:
-            feature_layers = sorted({math.ceil(depth * quarter / 4) for quarter in (1, 2, 3, 4)})
+            feature_layers = quarter_depths(depth)
         feature_layers = tuple(feature_layers)
         if not feature_layers or not all(0 <= layer <= depth for layer in feature_layers):
             raise ValueError(
                 f"`feature_layers` must be some of the depths 0 to {depth}. Received: feature_layers={feature_layers}"
             )
         check_statistics(mean, std, backbone.image_shape[-1])
-        super().__init__(backbone.image_shape, patch_side(backbone), latent_dim, linear_path, **kwargs)
+        super().__init__(backbone.image_shape, patch_side(backbone.patch_size), latent_dim, linear_path, **kwargs)
         self.stem_filters = tuple(stem_filters)
         if self.stem_filters:
             if 2 ** len(self.stem_filters) != self.patch_size:
